@@ -1,0 +1,248 @@
+"""The only file that imports aiokafka: records in, offsets back, records out, topics looked up.
+
+Choices that are not defaults, with the trap each avoids: values are consumed as bytes (a raising deserialiser
+loops for ever); offsets are committed explicitly (an argument-less commit follows the position, which moves
+even when handling failed); a new group starts at the earliest record; producers wait for all replicas but are
+not idempotent, which the embedded broker refuses, so a dead letter may be written twice, never lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+
+from runtime.lifecycle import until_reachable
+
+if TYPE_CHECKING:
+    from consumers.decode import Record
+    from runtime.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_MS = 10_000
+#: Room for a record that is refused as too large and still has to reach the dead letters.
+PRODUCER_MAX_BYTES = 32 * 1024 * 1024
+
+#: What a broker that is down, starting or changing hands raises: worth another try.
+TRANSIENT: tuple[type[BaseException], ...] = (KafkaError, OSError, TimeoutError)
+
+
+class Partition(NamedTuple):
+    """One partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Outgoing(NamedTuple):
+    """A record to produce."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class RecordTooLargeError(Exception):
+    """The broker refuses a record of this size."""
+
+
+class Consumer(Protocol):
+    """What the loop needs of a consumer; the in-memory one in the tests keeps the same promises."""
+
+    async def poll(self, limit: int, seconds: float) -> Sequence[Record]:
+        """Return at most `limit` records, in order within each partition; none after `seconds`."""
+        ...
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit the next offset to read of each partition; raises when the group has moved on."""
+        ...
+
+    def rewind(self, offsets: Mapping[Partition, int]) -> None:
+        """Make the next poll start at these offsets; partitions no longer assigned are left alone."""
+        ...
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Return how many records wait in each assigned partition, as of the last fetch."""
+        ...
+
+
+class Producer(Protocol):
+    """What dead letters and `emit` need of a producer."""
+
+    async def send(self, records: Iterable[Outgoing]) -> None:
+        """Return once every record is acknowledged by all replicas; raise otherwise."""
+        ...
+
+
+class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    """A member of the consumer group, on a real broker."""
+
+    def __init__(self, settings: Settings, topics: Sequence[str], on_rebalance: Callable[[], None]) -> None:
+        """Subscribe to `topics`; `on_rebalance` is called whenever partitions are assigned."""
+        self._on_rebalance = on_rebalance
+        self._topics = topics
+        self._client = AIOKafkaConsumer(
+            group_id=settings.kafka_group,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            session_timeout_ms=10_000,
+            max_poll_interval_ms=300_000,
+            **_security(settings),
+        )
+
+    async def start(self) -> None:
+        """Connect and join the group."""
+        await self._client.start()
+        self._client.subscribe(topics=list(self._topics), listener=self)
+
+    async def stop(self) -> None:
+        """Leave the group, so that others take over at once."""
+        await self._client.stop()
+
+    def on_partitions_revoked(self, revoked: object) -> None:
+        """Nothing to flush: offsets are committed batch by batch."""
+
+    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        """Report the rebalance; exceptions here would be swallowed, so nothing that can fail happens here."""
+        logger.info("assigned %s", ", ".join(sorted(f"{tp.topic}/{tp.partition}" for tp in assigned)) or "nothing")
+        self._on_rebalance()
+
+    async def poll(self, limit: int, seconds: float) -> Sequence[Record]:
+        """Return at most `limit` records."""
+        batches = await self._client.getmany(timeout_ms=int(seconds * 1000), max_records=limit)
+        return [record for records in batches.values() for record in records]
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit the next offset to read of each partition."""
+        await self._client.commit({TopicPartition(*where): offset for where, offset in offsets.items()})
+
+    def rewind(self, offsets: Mapping[Partition, int]) -> None:
+        """Seek back, where the partition is still ours."""
+        for where, offset in offsets.items():
+            try:
+                self._client.seek(TopicPartition(*where), offset)
+            except IllegalStateError:
+                logger.info("%s/%d was assigned to another member", *where)
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Return high watermark less position of each assigned partition that has been fetched from."""
+        lags = {}
+        for where in self._client.assignment():
+            high = self._client.highwater(where)
+            state = self._client._subscription.subscription.assignment.state_value(where)  # noqa: SLF001 - position() is a coroutine that waits for a fetch; a scrape must not
+            if high is not None and state.has_valid_position:
+                lags[Partition(where.topic, where.partition)] = max(0, high - state.position)
+        return lags
+
+
+class KafkaProducer:
+    """A producer on a real broker."""
+
+    def __init__(self, settings: Settings, *, linger_ms: int = 0) -> None:
+        """Configure; `start` connects."""
+        self._client = AIOKafkaProducer(
+            acks="all",
+            linger_ms=linger_ms,
+            max_request_size=PRODUCER_MAX_BYTES,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            **_security(settings),
+        )
+
+    async def start(self) -> None:
+        """Connect."""
+        await self._client.start()
+
+    async def stop(self) -> None:
+        """Send what is buffered and disconnect."""
+        await self._client.stop()
+
+    async def send(self, records: Iterable[Outgoing]) -> None:
+        """Produce and wait for every acknowledgement."""
+        try:
+            waiting = [
+                await self._client.send(record.topic, record.value, record.key, headers=list(record.headers))
+                for record in records
+            ]
+            for acknowledgement in waiting:
+                await acknowledgement
+        except MessageSizeTooLargeError as error:
+            raise RecordTooLargeError(str(error)) from None
+
+
+async def start_patiently(client: KafkaConsumer | KafkaProducer, settings: Settings) -> None:
+    """Start `client`, waiting up to `startup_timeout` for a broker that is not up yet."""
+    await until_reachable(
+        "Kafka",
+        ",".join(settings.kafka_bootstrap),
+        client.start,
+        errors=TRANSIENT,
+        timeout=settings.startup_timeout,
+    )
+
+
+async def list_topics(settings: Settings) -> frozenset[str]:
+    """Return the topics this user may see; raises `UnreachableError` when no broker answers in time."""
+
+    async def connect() -> frozenset[str]:
+        admin = AIOKafkaAdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **_security(settings))
+        try:
+            await admin.start()
+            return frozenset(await admin.list_topics())
+        finally:
+            await admin.close()
+
+    address = ",".join(settings.kafka_bootstrap)
+    return await until_reachable("Kafka", address, connect, errors=TRANSIENT, timeout=settings.startup_timeout)
+
+
+async def create_topics(settings: Settings, partitions: Mapping[str, int]) -> None:
+    """Create topics with one replica (embedded broker, tests); those that exist are left as they are."""
+    admin = AIOKafkaAdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **_security(settings))
+    await admin.start()
+    try:
+        response = await admin.create_topics(
+            [NewTopic(name, num_partitions=count, replication_factor=1) for name, count in partitions.items()]
+        )
+        for topic, code, *_ in response.topic_errors:
+            error = cast("type[KafkaError]", for_code(code))
+            if code and error is not TopicAlreadyExistsError:
+                msg = f"topic {topic}: {error.__name__}"
+                raise KafkaError(msg)
+    finally:
+        await admin.close()
+
+
+def _security(settings: Settings) -> dict[str, Any]:
+    """Return the connection arguments every aiokafka client takes."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": list(settings.kafka_bootstrap),
+        "client_id": "heliograph",
+        "security_protocol": settings.kafka_security_protocol,
+    }
+    if settings.kafka_security_protocol.endswith("SSL"):
+        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+        if settings.kafka_ssl_certfile:
+            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
+        options["ssl_context"] = context
+    if settings.kafka_security_protocol.startswith("SASL"):
+        password = settings.kafka_sasl_password
+        options |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_sasl_username,
+            "sasl_plain_password": password.get_secret_value() if password else None,
+        }
+    return options

@@ -1,0 +1,192 @@
+"""Poll, decode, handle and commit the transaction, then the offsets: intake, one batch at a time.
+
+The order is the promise. Everything a batch means is in the database before its offsets are committed, so a
+crash anywhere repeats work and loses none; the inbox makes the repetition harmless. What a handler returned is
+called right after the database's commit, ahead of the offsets: a slow broker must not hold up a delivery that
+is already durable.
+
+Three outcomes of a record besides success (the control flow of Arroyo): *invalid* goes to the dead letters and
+the offset advances; *retry later* (database or broker away, a handler's error) seeks back and pauses, so no
+offset is skipped; *too many invalid* halts the consumer with nothing committed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from consumers import inbox
+from consumers.broker import Partition
+from consumers.deadletters import Rejected, TooManyDeadLettersError
+from consumers.decode import InvalidRecordError, Reason, decode
+from consumers.metrics import UNKNOWN_TYPE
+from runtime.lifecycle import first_of, reason_of
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from consumers.broker import Consumer
+    from consumers.deadletters import DeadLetterLimit, DeadLetters
+    from consumers.decode import Record
+    from consumers.events import Event
+    from consumers.metrics import ConsumerMetrics
+    from runtime.database import Connection, Pool
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+AfterCommit = Callable[[], None]
+#: A record that no retry can help: a handler says so, or its content breaks a statement (SQLSTATE class 22).
+UNFIT = (InvalidRecordError, asyncpg.DataError)
+
+#: Called with new events inside the batch's transaction; what it returns is called once that is committed.
+Handler = Callable[["Connection", Sequence["Event"]], Awaitable[AfterCommit | None]]
+#: Called before each poll; returns how many records the next hop can take.
+Appetite = Callable[[], Awaitable[int]]
+
+
+class Loop:
+    """The intake of one process."""
+
+    def __init__(
+        self,
+        *,
+        consumer: Consumer,
+        pool: Pool,
+        handlers: Sequence[Handler],
+        dead_letters: DeadLetters,
+        limit: DeadLetterLimit,
+        metrics: ConsumerMetrics,
+        appetite: Appetite,
+        record_bytes: int,
+    ) -> None:
+        """Take everything that does I/O or remembers from outside."""
+        self._consumer = consumer
+        self._pool = pool
+        self._handlers = handlers
+        self._dead_letters = dead_letters
+        self._limit = limit
+        self._metrics = metrics
+        self._appetite = appetite
+        self._record_bytes = record_bytes
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`; raises `TooManyDeadLettersError` when the limit is passed, nothing else.
+
+        On return every polled record is handled and committed, or will be read again.
+        """
+        pause = FIRST_PAUSE
+        while not stop.is_set():
+            batch: Sequence[Record] = ()
+            try:
+                batch = await self._consumer.poll(await self._appetite(), POLL_SECONDS)
+                self._report_lag()
+                if batch:
+                    await self._process(batch)
+                pause = FIRST_PAUSE
+            except TooManyDeadLettersError:
+                raise
+            except Exception as error:  # whatever a handler, the database or the broker raises is worth a retry
+                logger.warning(
+                    "%d records not handled (%s); trying again in %.1f s", len(batch), reason_of(error), pause
+                )
+                logger.debug("why they were not handled", exc_info=True)
+                self._consumer.rewind(_first_offsets(batch))
+                await first_of(stop, pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _process(self, batch: Sequence[Record]) -> None:
+        """Take one batch through every step, in order."""
+        valid, rejected = self._decode(batch)
+        self._limit.count(total=len(batch), bad=len(rejected))
+        fresh, refused = await self._handle(valid)
+        if rejected or refused:
+            await self._dead_letters.write([*rejected, *refused])
+        await self._consumer.commit(_next_offsets(batch))
+        self._count(batch, valid, fresh, [*rejected, *refused])
+
+    def _decode(self, batch: Sequence[Record]) -> tuple[list[tuple[Record, Event]], list[Rejected]]:
+        valid: list[tuple[Record, Event]] = []
+        rejected: list[Rejected] = []
+        for record in batch:
+            try:
+                valid.append((record, decode(record, max_bytes=self._record_bytes)))
+            except InvalidRecordError as error:
+                rejected.append(Rejected(record, error))
+        return valid, rejected
+
+    async def _handle(self, valid: Sequence[tuple[Record, Event]]) -> tuple[list[Event], list[Rejected]]:
+        """Handle the batch in one transaction; when a record's content breaks it, one by one to find which."""
+        try:
+            return await self._transact([event for _, event in valid]), []
+        except UNFIT as error:
+            logger.warning("a record of this batch cannot be handled (%s); going one by one", reason_of(error))
+        fresh: list[Event] = []
+        refused: list[Rejected] = []
+        for record, event in valid:
+            try:
+                fresh += await self._transact([event])
+            except UNFIT as error:
+                detail = error.detail if isinstance(error, InvalidRecordError) else type(error).__name__
+                refused.append(Rejected(record, InvalidRecordError(Reason.HANDLER, detail)))
+        return fresh, refused
+
+    async def _transact(self, events: Sequence[Event]) -> list[Event]:
+        if not events:
+            return []
+        afterwards: list[AfterCommit] = []
+        async with self._pool.acquire() as connection, connection.transaction():
+            fresh = await inbox.admit(connection, events)
+            if fresh:
+                for handler in self._handlers:
+                    after = await handler(connection, fresh)
+                    if after is not None:
+                        afterwards.append(after)
+        for after in afterwards:
+            after()
+        return fresh
+
+    def _count(
+        self,
+        batch: Sequence[Record],
+        valid: Sequence[tuple[Record, Event]],
+        fresh: Sequence[Event],
+        rejected: Sequence[Rejected],
+    ) -> None:
+        ingested = self._metrics.ingested
+        seen: Counter[str] = Counter(event.type for _, event in valid)
+        new: Counter[str] = Counter(event.type for event in fresh)
+        types = {(record.topic, record.partition, record.offset): event.type for record, event in valid}
+        for record, error in rejected:
+            event_type = types.get((record.topic, record.partition, record.offset), UNKNOWN_TYPE)
+            ingested.labels(event_type, "dead_lettered").inc()
+            self._metrics.dead_letters.labels(error.reason).inc()
+            seen[event_type] -= 1
+        for event_type, count in new.items():
+            ingested.labels(event_type, "new").inc(count)
+        for event_type, count in (seen - new).items():
+            if event_type != UNKNOWN_TYPE:
+                ingested.labels(event_type, "duplicate").inc(count)
+        for record in {(record.topic, record.partition): record for record in batch}.values():
+            self._metrics.last_record.labels(record.topic, str(record.partition)).set(record.timestamp / 1000)
+
+    def _report_lag(self) -> None:
+        for (topic, partition), records in self._consumer.lag().items():
+            self._metrics.lag.labels(topic, str(partition)).set(records)
+
+
+def _first_offsets(batch: Sequence[Record]) -> dict[Partition, int]:
+    offsets: dict[Partition, int] = {}
+    for record in batch:
+        offsets.setdefault(Partition(record.topic, record.partition), record.offset)
+    return offsets
+
+
+def _next_offsets(batch: Sequence[Record]) -> dict[Partition, int]:
+    return {Partition(record.topic, record.partition): record.offset + 1 for record in batch}

@@ -1,0 +1,49 @@
+"""What intake exports; names and labels are the public contract's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter, Gauge
+
+from consumers.catalogue import CATALOGUE
+from consumers.decode import Reason
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+#: The label of a dead letter whose type is not one of ours; never the text a producer sent.
+UNKNOWN_TYPE = "unknown"
+
+
+class ConsumerMetrics:
+    """Counters of the intake; every label set exists from the start."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register everything on `registry`."""
+        self.ingested = Counter(
+            "heliograph_events_ingested", "Events read from Kafka", ("type", "result"), registry=registry
+        )
+        self.dead_letters = Counter(
+            "heliograph_dead_letters", "Records that could not be handled", ("reason",), registry=registry
+        )
+        self.rebalances = Counter(
+            "heliograph_kafka_rebalances", "Times partitions were assigned to this process", registry=registry
+        )
+        self.lag = Gauge(
+            "heliograph_kafka_lag_records",
+            "Records waiting in the partitions of this process",
+            ("topic", "partition"),
+            registry=registry,
+        )
+        self.last_record = Gauge(
+            "heliograph_kafka_last_record_timestamp_seconds",
+            "Timestamp of the last record handled",
+            ("topic", "partition"),
+            registry=registry,
+        )
+        for event_type in (*CATALOGUE, UNKNOWN_TYPE):
+            for result in ("new", "duplicate", "dead_lettered"):
+                self.ingested.labels(event_type, result)
+        for reason in Reason:
+            self.dead_letters.labels(reason)

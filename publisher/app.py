@@ -1,0 +1,311 @@
+"""The wiring: every role of the service, put together in one place. Read `Service.run` for the order of things.
+
+Roles can share a process (the default) or have one each: intake without delivery leaves its deliveries to be
+claimed, delivery without intake claims them. What a role needs is opened on entry and closed on exit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, disable_created_metrics
+
+from consumers import broker
+from consumers.deadletters import DeadLetterLimit, DeadLetters, TooManyDeadLettersError
+from consumers.loop import Loop
+from consumers.metrics import ConsumerMetrics
+from migrations import runner
+from publisher import VERSION, endpoints
+from publisher.admin import admin_app
+from publisher.api.app import public_app
+from publisher.delivery.backoff import Policy
+from publisher.delivery.transport import Transport
+from publisher.delivery.worker import Worker
+from publisher.endpoints import Directory
+from publisher.fanout import FanOut
+from publisher.health import Health
+from publisher.ids import Ids
+from publisher.metrics import PublisherMetrics
+from publisher.queue import PostgresQueue
+from publisher.secrets import Vault
+from runtime.clock import SystemClock
+from runtime.database import open_pool
+from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, reason_of
+from runtime.settings import listen_address
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+    from types import TracebackType
+
+    from consumers.loop import Appetite
+    from publisher.queue import Job
+    from runtime.clock import Clock
+    from runtime.database import Pool
+    from runtime.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+ROLES = ("consume", "deliver", "api")
+#: Header prefix of the NordBastion house style; it moves into the profile when there is a second one.
+HEADER_PREFIX = "x-nb-"
+#: Seconds the batch in hand may take to end at shutdown, and each client to disconnect.
+INTAKE_GRACE = 1.0
+CLOSE_GRACE = 1.0
+
+
+class NotReadyError(Exception):
+    """The service cannot start as things are; the text is one line and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the listeners are, as URLs."""
+
+    api: str | None
+    admin: str
+
+
+class Service:
+    """One process of Heliograph, with the roles it was given."""
+
+    addresses: Addresses
+
+    def __init__(self, settings: Settings, roles: Collection[str] = ROLES, *, clock: Clock | None = None) -> None:
+        """Take complete settings; nothing is opened yet."""
+        self._settings = settings
+        self._roles = frozenset(roles)
+        self._clock = clock or SystemClock()
+        self._rng = random.SystemRandom()
+        self._ids = Ids(self._clock)
+        self._stack = contextlib.AsyncExitStack()
+        self._health = Health()
+        disable_created_metrics()
+        self.registry = CollectorRegistry()
+        self._worker: Worker | None = None
+        self._consumer: broker.KafkaConsumer | None = None
+        self._intake: Loop | None = None
+        self._halted = ""
+
+    async def __aenter__(self) -> Self:
+        """Open everything the roles need; raises `UnreachableError` or `NotReadyError`."""
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close everything."""
+        await self._stack.aclose()
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Work until `stop`, then drain; return the exit code.
+
+        Intake ends first, with the batch in hand; then delivery, which takes nothing new and ends or gives back
+        what it has. An intake that halted on bad records leaves the other roles at work, and readiness says why.
+        """
+        stop_delivery = asyncio.Event()
+        stop_intake = asyncio.Event()
+        delivery = _task("deliver", self._worker.run(stop_delivery) if self._worker else stop_delivery.wait())
+        intake = _task("consume", self._intake.run(stop_intake) if self._intake else stop_intake.wait())
+        stopping = _task("stop", stop.wait())
+        code = EXIT_DONE
+        running = {delivery, intake, stopping}
+        while not stop.is_set() and code == EXIT_DONE:
+            ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended - {stopping}:
+                code = self._ended(task)
+        stop_intake.set()
+        await asyncio.wait((intake,), timeout=INTAKE_GRACE)
+        await _cancel(intake, stopping)
+        leaving = _task("leave the group", self._leave_group())
+        stop_delivery.set()
+        await asyncio.wait((delivery, leaving))
+        return code
+
+    def _ended(self, task: asyncio.Task[object]) -> int:
+        """Say what a role that ended by itself means for the process."""
+        error = task.exception()
+        if isinstance(error, TooManyDeadLettersError):
+            logger.error("intake stopped: %s", error)
+            self._halted = str(error)
+            return EXIT_FAILED if self._roles == {"consume"} else EXIT_DONE
+        logger.error("the role %s ended unexpectedly (%s)", task.get_name(), reason_of(error), exc_info=error)
+        return EXIT_FAILED
+
+    # --- opening --------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        settings = self._settings
+        settings.require("database_url", "secret_keys", *(("kafka_bootstrap",) if "consume" in self._roles else ()))
+        pool = await open_pool(settings)
+        self._stack.push_async_callback(_close_pool, pool)
+        await _check_schema(pool)
+        directory = Directory(
+            Vault(settings.keys()), self._ids, allow_loopback_http=settings.is_loopback_http_allowed()
+        )
+        self._health.add("database", lambda: _ping(pool))
+        if "deliver" in self._roles:
+            await self._open_delivery(pool, directory)
+        if "consume" in self._roles:
+            await self._open_intake(pool, directory)
+        admin = await self._listen(admin_app(self.registry, self._health), settings.admin_listen)
+        api = await self._listen(public_app(self._health), settings.api_listen) if "api" in self._roles else None
+        self.addresses = Addresses(api, admin)
+
+    async def _open_delivery(self, pool: Pool, directory: Directory) -> None:
+        settings = self._settings
+        transport = await self._stack.enter_async_context(
+            Transport(
+                timeout=settings.attempt_timeout,
+                response_bytes=settings.response_bytes,
+                user_agent=f"Heliograph/{VERSION} (+{settings.public_url})",
+            )
+        )
+
+        async def disable_gone(endpoint_ids: Sequence[str]) -> None:
+            async with pool.acquire() as connection:
+                for endpoint_id in await endpoints.disable(connection, endpoint_ids, "gone"):
+                    logger.warning("endpoint %s answered 410 and is disabled", endpoint_id)
+
+        self._worker = Worker(
+            queue=PostgresQueue(pool, directory, lease_seconds=settings.lease),
+            transport=transport,
+            policy=Policy(settings.retries, settings.window, settings.attempt_timeout),
+            clock=self._clock,
+            rng=self._rng,
+            metrics=PublisherMetrics(self.registry, profile=settings.profile),
+            header_prefix=HEADER_PREFIX,
+            slots=settings.max_in_flight,
+            claim_interval=settings.claim_interval,
+            record_interval=settings.record_interval,
+            drain_timeout=settings.drain_timeout,
+            on_gone=disable_gone,
+        )
+
+    async def _open_intake(self, pool: Pool, directory: Directory) -> None:
+        settings = self._settings
+        worker = self._worker
+        metrics = ConsumerMetrics(self.registry)
+        await _check_topics(settings)
+        producer = broker.KafkaProducer(settings)
+        self._stack.push_async_callback(_within, CLOSE_GRACE, producer.stop)
+        await broker.start_patiently(producer, settings)
+        self._consumer = broker.KafkaConsumer(settings, [settings.kafka_topic_events], metrics.rebalances.inc)
+        self._stack.push_async_callback(self._leave_group)
+        await broker.start_patiently(self._consumer, settings)
+        fan_out = FanOut(
+            directory=directory,
+            ids=self._ids,
+            rng=self._rng,
+            lease_seconds=settings.lease,
+            room=worker.room if worker else lambda: 0,
+            submit=worker.submit if worker else _nobody,
+            wake=worker.wake if worker else lambda: None,
+        )
+        self._intake = Loop(
+            consumer=self._consumer,
+            pool=pool,
+            handlers=[fan_out],
+            dead_letters=DeadLetters(producer, settings.kafka_topic_dead_letters),
+            limit=DeadLetterLimit(
+                self._clock,
+                share=settings.dead_letter_share,
+                window=settings.dead_letter_window,
+                minimum=settings.dead_letter_minimum,
+            ),
+            metrics=metrics,
+            appetite=_appetite(worker, settings.kafka_batch),
+            record_bytes=settings.kafka_record_bytes,
+        )
+        self._health.add("intake", self._check_intake)
+
+    async def _listen(self, app: web.Application, listen: str) -> str:
+        host, port = listen_address(listen)
+        server = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_GRACE)
+        await server.setup()
+        self._stack.push_async_callback(server.cleanup)
+        site = web.TCPSite(server, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise NotReadyError(f"cannot listen on {listen} ({error.strerror or error})") from None
+        bound = server.addresses[0]
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        return f"http://{shown}:{bound[1]}"
+
+    async def _check_intake(self) -> None:
+        if self._halted:
+            raise NotReadyError(self._halted)
+
+    async def _leave_group(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await _within(CLOSE_GRACE, consumer.stop)
+
+
+def _appetite(worker: Worker | None, batch: int) -> Appetite:
+    async def appetite() -> int:
+        return min(batch, await worker.appetite()) if worker else batch
+
+    return appetite
+
+
+def _nobody(jobs: Sequence[Job]) -> None:
+    assert not jobs  # noqa: S101 - without a worker there is no room, so nothing is leased
+
+
+async def _ping(pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        await connection.execute("SELECT 1")
+
+
+async def _check_schema(pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        found = await runner.current(connection)
+    if found != runner.head():
+        raise NotReadyError(
+            f"the database is at migration {found or 'none'}, this release needs {runner.head()}: run heliograph migrate"
+        )
+
+
+async def _check_topics(settings: Settings) -> None:
+    needed = {settings.kafka_topic_events, settings.kafka_topic_dead_letters}
+    missing = needed - await broker.list_topics(settings)
+    if missing:
+        raise NotReadyError(
+            f"Kafka at {','.join(settings.kafka_bootstrap)} has no topic {', '.join(sorted(missing))} that this user "
+            f"may see: create it, or name yours in HELIOGRAPH_KAFKA_TOPIC_*"
+        )
+
+
+def _task(name: str, work: Coroutine[object, object, object]) -> asyncio.Task[object]:
+    return asyncio.create_task(work, name=name)
+
+
+async def _cancel(*tasks: asyncio.Task[object]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _within(seconds: float, close: Callable[[], Awaitable[None]]) -> None:
+    """Close something that may not answer any more."""
+    try:
+        await asyncio.wait_for(close(), seconds)
+    except Exception as error:  # we are leaving: what does not close is cut off
+        logger.info("not closed cleanly (%s)", reason_of(error))
+
+
+async def _close_pool(pool: Pool) -> None:
+    await _within(CLOSE_GRACE, pool.close)
+    pool.terminate()

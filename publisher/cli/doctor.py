@@ -1,0 +1,149 @@
+"""`heliograph doctor`: is everything there that the service needs, and what to do about what is not."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import gnupg
+import typer
+import uvloop
+
+from consumers import broker
+from migrations import runner
+from publisher.cli import context
+
+from runtime.clock import SystemClock
+from runtime.database import TRANSIENT, address_of, open_pool
+from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, UnreachableError, reason_of
+from runtime.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runtime.settings import Settings
+
+#: Doctor asks once and answers; it does not wait for servers to come up.
+PATIENCE = 3.0
+#: Receivers refuse timestamps more than five minutes off; complain long before.
+TOLERATED_SKEW = 5.0
+OLDEST_GPG = (2, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found; `advice` is what to do, empty when all is well."""
+
+    name: str
+    detail: str
+    advice: str = ""
+
+
+def doctor(ctx: typer.Context) -> int:
+    """Check settings, database, broker, topics, gpg and clock; say what to do about each failure."""
+    logging.disable(logging.WARNING)
+    try:
+        settings = context.of(ctx).settings(startup_timeout=PATIENCE)
+    except SettingsError as error:
+        findings = [Finding("settings", str(error), "correct it; `heliograph config` explains every setting")]
+    else:
+        findings = uvloop.run(_examine(settings))
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        typer.echo(f"{'FAIL' if finding.advice else 'ok  '}  {finding.name:{width}}  {finding.detail}")
+        if finding.advice:
+            typer.echo(f"      {'':{width}}  -> {finding.advice}")
+    failed = sum(bool(finding.advice) for finding in findings)
+    typer.echo(f"{failed} of {len(findings)} checks failed" if failed else f"all {len(findings)} checks passed")
+    return EXIT_FAILED if failed else EXIT_DONE
+
+
+async def _examine(settings: Settings) -> list[Finding]:
+    return [
+        _settings(settings),
+        *await _database(settings),
+        *await _broker(settings),
+        _gpg(shutil.which),
+    ]
+
+
+def _settings(settings: Settings) -> Finding:
+    missing = [name for name in ("database_url", "kafka_bootstrap", "secret_keys") if not getattr(settings, name)]
+    if missing:
+        try:
+            settings.require(*missing)
+        except SettingsError as error:
+            advice = "set it; HELIOGRAPH_SECRET_KEYS: k1:$(openssl rand -base64 32)"
+            return Finding("settings", str(error), advice)
+    return Finding("settings", f"{settings.env}, profile {settings.profile}")
+
+
+async def _database(settings: Settings) -> list[Finding]:
+    if settings.database_url is None:
+        return []
+    address = address_of(settings.dsn())
+    try:
+        pool = await open_pool(settings, size=1)
+    except UnreachableError as error:
+        return [Finding("database", str(error), "start PostgreSQL there, or correct HELIOGRAPH_DATABASE_URL")]
+    except Exception as error:  # a refused login, a missing database: the server's own words say which
+        return [Finding("database", f"{address}: {reason_of(error)}", "correct HELIOGRAPH_DATABASE_URL")]
+    try:
+        async with pool.acquire() as connection:
+            version = str(connection.get_server_version().major)
+            found, needed = await runner.current(connection), runner.head()
+            seconds = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+    except TRANSIENT as error:
+        return [Finding("database", f"{address}: {reason_of(error)}", "see the server's log")]
+    finally:
+        await pool.close()
+    skew = abs(SystemClock().unix() - seconds)
+    return [
+        Finding("database", f"PostgreSQL {version} at {address}"),
+        Finding(
+            "schema",
+            f"at migration {found or 'none'}, this release needs {needed}",
+            "" if found == needed else "run heliograph migrate",
+        ),
+        Finding(
+            "clock",
+            f"{skew:.1f} s apart from the database's",
+            "" if skew < TOLERATED_SKEW else "synchronise this machine and the database's (chrony, systemd-timesyncd)",
+        ),
+    ]
+
+
+async def _broker(settings: Settings) -> list[Finding]:
+    if not settings.kafka_bootstrap:
+        return []
+    address = ",".join(settings.kafka_bootstrap)
+    try:
+        topics = await broker.list_topics(settings)
+    except UnreachableError as error:
+        advice = "start Kafka there, or correct HELIOGRAPH_KAFKA_BOOTSTRAP and HELIOGRAPH_KAFKA_SECURITY_PROTOCOL"
+        return [Finding("broker", str(error), advice)]
+    needed = {settings.kafka_topic_events, settings.kafka_topic_dead_letters}
+    missing = ", ".join(sorted(needed - topics))
+    return [
+        Finding("broker", f"Kafka at {address}"),
+        Finding("topics", f"missing: {missing}", "create them, or let this user see them (ACL DESCRIBE)")
+        if missing
+        else Finding("topics", ", ".join(sorted(needed))),
+    ]
+
+
+def _gpg(which: Callable[[str], str | None]) -> Finding:
+    """The feeds are signed with gpg; it is checked before the day it is needed."""
+    advice = "install GnuPG 2.2 or newer (Debian: apt-get install gnupg)"
+    path = which("gpg")
+    if path is None:
+        return Finding("gpg", "not found in PATH", advice)
+    try:
+        version = gnupg.GPG(gpgbinary=path).version or ()
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return Finding("gpg", f"{path} does not run ({reason_of(error)})", advice)
+    shown = ".".join(map(str, version))
+    return Finding("gpg", f"GnuPG {shown} at {path}", "" if version >= OLDEST_GPG else advice)

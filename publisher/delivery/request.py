@@ -1,0 +1,48 @@
+"""A job -> the headers and the body that go out. Pure.
+
+Standard Webhooks: the signature covers `id.timestamp.body`, the body is the stored bytes, the id is the same for
+every attempt and the timestamp is this attempt's. One `v1` signature for each key in force, newest first.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from typing import TYPE_CHECKING
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from publisher.queue import Job
+
+
+def body(message_id: str, event_type: str, time: datetime, sequence: int, data: bytes) -> bytes:
+    """Return a message's JSON: `{"id","type","timestamp","sequence","data"}`.
+
+    `data` is JSON text and is spliced in as it is; `time` is aware, UTC, written to the second or finer.
+    """
+    timestamp = time.isoformat().removesuffix("+00:00") + "Z"
+    head = orjson.dumps({"id": message_id, "type": event_type, "timestamp": timestamp, "sequence": sequence})
+    return b'%b,"data":%b}' % (head[:-1], data)
+
+
+def signature(keys: Iterable[bytes], message_id: str, timestamp: int, content: bytes) -> str:
+    """Return the `webhook-signature` header: `v1,<base64 HMAC-SHA256>` for each key, space-separated."""
+    signed = b"%b.%d.%b" % (message_id.encode(), timestamp, content)
+    return " ".join(f"v1,{base64.b64encode(hmac.digest(key, signed, 'sha256')).decode()}" for key in keys)
+
+
+def headers(job: Job, timestamp: int, prefix: str) -> dict[str, str]:
+    """Return the headers that differ from request to request; `timestamp` is unix seconds of this attempt."""
+    message = job.message
+    return {
+        "webhook-id": message.id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature(job.endpoint.keys, message.id, timestamp, message.body),
+        f"{prefix}event": message.type,
+        f"{prefix}delivery": job.id,
+        f"{prefix}attempt": str(job.attempt),
+    }

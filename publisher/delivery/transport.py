@@ -1,0 +1,159 @@
+"""One bounded HTTP exchange: connect, TLS, send, read at most so much, within one timeout.
+
+It stands on aiohttp's connector and response parser, below its client session. The connector brings what must
+not be home-made (DNS, happy eyeballs, TLS with verification, a pool of kept-alive connections) and the C parser
+reads the answer; the session brings cookies, redirects, proxies, decompression, several timers and a header
+object per request, none of which a webhook may or should have, at more than the price of everything else
+together (docs/performance.md). The price of this choice is that `ResponseHandler` is not documented API: the
+version is pinned and tests/integration/test_transport.py holds every behaviour used here.
+
+Nothing is followed, nothing is decompressed, no environment proxy is read. One timer per attempt covers the
+whole exchange, so a receiver that drips bytes ends when one that is silent does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import aiohttp
+from aiohttp.client_reqrep import ClientRequest
+from multidict import CIMultiDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+    from aiohttp.streams import StreamReader
+    from yarl import URL
+
+READ_BUFFER = 16_384
+MAX_HEADER_BYTES = 8_190
+#: Prepared URLs kept; past it the oldest is prepared again.
+ROUTES = 20_000
+#: Idle connections are closed before most receivers close them.
+KEEPALIVE = 15.0
+DNS_CACHE = 30
+
+_NO_TIMERS = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back: final status, `Retry-After` where given, and at most `response_bytes` of the body."""
+
+    status: int
+    retry_after: str | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What never changes for a URL: the connector's key and the head of the request."""
+
+    request: ClientRequest
+    head: bytes
+
+
+class Transport:
+    """Posts to customers; one per process."""
+
+    def __init__(self, *, timeout: float, response_bytes: int, user_agent: str) -> None:
+        """Bound each exchange by `timeout` seconds and what is read of an answer by `response_bytes`."""
+        self._timeout = timeout
+        self._response_bytes = response_bytes
+        self._user_agent = user_agent
+        self._routes: dict[URL, _Route] = {}
+        self._connector: aiohttp.TCPConnector | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the pool. Limits are the worker's business: a full pool would let one receiver stop the others."""
+        self._connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=DNS_CACHE, keepalive_timeout=KEEPALIVE)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every connection."""
+        if self._connector is not None:
+            await self._connector.close()
+
+    async def post(self, url: URL, headers: Mapping[str, str], body: bytes) -> Response:
+        """Send `body` and return the answer; raises whatever went wrong (`outcome.result_of_error` names it).
+
+        A kept-alive connection that turns out to be closed is replaced at once, within the same timeout: the
+        receiver had not answered on it, and the attempt was made to reach it.
+        """
+        route = self._routes.get(url) or self._prepare(url)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        content = b"%bcontent-length: %d\r\n%b\r\n%b" % (route.head, len(body), lines.encode("latin-1"), body)
+        assert self._connector is not None  # noqa: S101 - `post` is only called inside the context
+        async with asyncio.timeout(self._timeout):
+            while True:
+                connection = await self._connector.connect(route.request, [], _NO_TIMERS)
+                is_fresh = _mark_used(connection)
+                try:
+                    return await self._exchange(connection, content)
+                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                    if is_fresh:
+                        raise
+                finally:
+                    connection.close()  # does nothing once it is back in the pool
+
+    async def _exchange(self, connection: Connection, content: bytes) -> Response:
+        protocol = connection.protocol
+        transport = connection.transport
+        if protocol is None or transport is None:
+            raise aiohttp.ServerDisconnectedError
+        protocol.set_response_params(
+            read_until_eof=True,
+            auto_decompress=False,
+            read_bufsize=READ_BUFFER,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+        )
+        transport.write(content)
+        message, payload = await protocol.read()
+        while 100 <= message.code < 200:  # noqa: PLR2004 - interim answers are not the answer
+            message, payload = await protocol.read()
+        response = Response(message.code, message.headers.get("retry-after"), await self._read(payload))
+        if payload.is_eof():
+            connection.release()
+        return response
+
+    async def _read(self, payload: StreamReader) -> bytes:
+        """Read up to the limit; an answer that breaks off has still been given."""
+        content = bytearray()
+        try:
+            while len(content) < self._response_bytes and not payload.at_eof():
+                content += await payload.read(self._response_bytes - len(content))
+        except aiohttp.ClientError:
+            pass
+        return bytes(content)
+
+    def _prepare(self, url: URL) -> _Route:
+        host = url.host_port_subcomponent
+        head = (
+            f"POST {url.raw_path_qs} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+            f"user-agent: {self._user_agent}\r\n"
+        )
+        request = ClientRequest("POST", url, headers=CIMultiDict(), loop=asyncio.get_running_loop())
+        route = self._routes[url] = _Route(request, head.encode("latin-1"))
+        if len(self._routes) > ROUTES:
+            del self._routes[next(iter(self._routes))]
+        return route
+
+
+_USED = "heliograph_used"
+
+
+def _mark_used(connection: Connection) -> bool:
+    """Say whether a connection carries its first request, and remember that it will have."""
+    protocol: ResponseHandler | None = connection.protocol
+    if protocol is None or getattr(protocol, _USED, False):
+        return False
+    setattr(protocol, _USED, True)
+    return True

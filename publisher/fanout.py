@@ -1,0 +1,128 @@
+"""An event becomes a message and its deliveries, inside the consumer's transaction.
+
+Private events go to their account's endpoints; those that find a free slot are inserted with the lease already
+held and handed to the worker the moment the transaction is committed, so a fresh delivery is never read back.
+Public events go to everyone who asked, inserted set-wise in the database and claimed from there: a hundred
+thousand rows would not fit into the slots anyway. An event nobody subscribed leaves no trace but its inbox row.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from publisher import ids, queue
+from publisher.delivery import request
+from publisher.endpoints import selectors
+from publisher.queue import Job, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from random import Random
+
+    from consumers.events import Event
+    from consumers.loop import AfterCommit
+    from publisher.endpoints import Directory, Endpoint
+    from publisher.ids import Ids
+    from runtime.database import Connection
+
+    _Sequences = dict[tuple[str, str], Iterator[int]]
+
+#: The account of what belongs to everyone.
+PUBLIC = ""
+
+
+class FanOut:
+    """The handler that publishes; `room`, `submit` and `wake` are the worker's."""
+
+    def __init__(
+        self,
+        *,
+        directory: Directory,
+        ids: Ids,
+        rng: Random,
+        lease_seconds: float,
+        room: Callable[[], int],
+        submit: Callable[[Sequence[Job]], None],
+        wake: Callable[[], None],
+    ) -> None:
+        """Without a worker in this process `room` is always 0 and deliveries wait for one elsewhere."""
+        self._directory = directory
+        self._ids = ids
+        self._rng = rng
+        self._lease_seconds = lease_seconds
+        self._room = room
+        self._submit = submit
+        self._wake = wake
+
+    async def __call__(self, connection: Connection, events: Sequence[Event]) -> AfterCommit | None:
+        """Insert what `events` mean; return what is to happen once that is committed."""
+        private = await self._addressed(connection, events)
+        public = [event for event in events if event.account is None]
+        if not private and not public:
+            return None
+        sequences = await _number(connection, [*(event for event, _ in private), *public])
+        fresh: list[Job] = []
+        if private:
+            fresh = await self._enqueue(connection, private, sequences)
+        waiting = sum(len(endpoints) for _, endpoints in private) - len(fresh)
+        for event in public:
+            message = self._message(event, next(sequences[PUBLIC, event.resource]))
+            waiting += await queue.enqueue_public(
+                connection, message, sorted(selectors(event.type)), self._ids.stem(ids.DELIVERY)
+            )
+
+        def after_commit() -> None:
+            self._submit(fresh)
+            if waiting:
+                self._wake()
+
+        return after_commit
+
+    async def _addressed(
+        self, connection: Connection, events: Sequence[Event]
+    ) -> list[tuple[Event, list[Endpoint]]]:
+        """Pair private events with the endpoints that want them; leave out those nobody wants."""
+        accounts = {event.account for event in events if event.account is not None}
+        if not accounts:
+            return []
+        of_account = await self._directory.of_accounts(connection, accounts)
+        paired = (
+            (event, [endpoint for endpoint in of_account.get(event.account, ()) if endpoint.wants(event.type)])
+            for event in events
+            if event.account is not None
+        )
+        return [(event, endpoints) for event, endpoints in paired if endpoints]
+
+    async def _enqueue(
+        self,
+        connection: Connection,
+        private: Sequence[tuple[Event, list[Endpoint]]],
+        sequences: _Sequences,
+    ) -> list[Job]:
+        """Insert messages and deliveries; return the jobs whose leases are held from here on."""
+        lease = self._rng.getrandbits(63)
+        messages: list[Message] = []
+        jobs: list[Job] = []
+        for event, endpoints in private:
+            message = self._message(event, next(sequences[event.account or PUBLIC, event.resource]))
+            messages.append(message)
+            jobs += [Job(self._ids.new(ids.DELIVERY), lease, endpoint, message) for endpoint in endpoints]
+        room = max(0, self._room())
+        leased = jobs[:room]
+        await queue.enqueue(
+            connection, messages, [(job, position < room) for position, job in enumerate(jobs)], self._lease_seconds
+        )
+        return leased
+
+    def _message(self, event: Event, sequence: int) -> Message:
+        message_id = self._ids.new(ids.MESSAGE)
+        body = request.body(message_id, event.type, event.time, sequence, event.raw)
+        return Message(event.account or PUBLIC, message_id, event.type, body, event.traceparent)
+
+
+async def _number(connection: Connection, events: Sequence[Event]) -> _Sequences:
+    """Take sequence numbers for `events`: per account and resource, growing by one, in order."""
+    counts = Counter((event.account or PUBLIC, event.resource) for event in events)
+    last = await queue.number(connection, counts)
+    return {key: iter(range(last[key] - count + 1, last[key] + 1)) for key, count in counts.items()}

@@ -1,0 +1,70 @@
+"""What publishing exports; names and labels are the public contract's. No customer ever becomes a label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from consumers.catalogue import CATALOGUE
+from publisher import VERSION
+from publisher.delivery.outcome import Result
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from publisher.queue import Job
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
+OUTCOMES = ("delivered", "dropped", "cancelled")
+
+
+class PublisherMetrics:
+    """Counters of delivery; every label set exists from the start, and is looked up once."""
+
+    def __init__(self, registry: CollectorRegistry, *, profile: str) -> None:
+        """Register everything on `registry`."""
+        deliveries = Counter(
+            "heliograph_deliveries", "Deliveries that ended", ("type", "outcome"), registry=registry
+        )
+        attempts = Counter("heliograph_attempts", "Attempts made", ("result",), registry=registry)
+        durations = Histogram(
+            "heliograph_attempt_duration_seconds",
+            "From connecting to the last byte read",
+            ("result",),
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        latency = Histogram(
+            "heliograph_delivery_latency_seconds",
+            "From the event's commit to its 2xx",
+            ("attempt",),
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._deliveries = {
+            (event_type, outcome): deliveries.labels(event_type, outcome)
+            for event_type in CATALOGUE
+            for outcome in OUTCOMES
+        }
+        self._attempts = {result: attempts.labels(result) for result in Result}
+        self._durations = {result: durations.labels(result) for result in Result}
+        self._first_latency = latency.labels("first")
+        self._retry_latency = latency.labels("retry")
+        Gauge("heliograph_build_info", "Always 1", ("version", "profile"), registry=registry).labels(
+            VERSION, profile
+        ).set(1)
+
+    def attempted(self, job: Job, result: Result, duration: float, now: float) -> None:
+        """Count an attempt of `duration` seconds that ended at `now` (monotonic)."""
+        self._attempts[result].inc()
+        self._durations[result].observe(duration)
+        if result is Result.OK:
+            since_commit = job.age + duration if job.committed_at is None else now - job.committed_at
+            (self._first_latency if job.attempt == 1 else self._retry_latency).observe(since_commit)
+
+    def recorded(self, job: Job, state: str) -> None:
+        """Count a delivery that was recorded in `state`, if it ended there."""
+        ended = self._deliveries.get((job.message.type, state))
+        if ended is not None:
+            ended.inc()

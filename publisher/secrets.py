@@ -1,0 +1,86 @@
+"""Webhook secrets: made, shown once, sealed at rest.
+
+AES-GCM with a random nonce; the associated data ties a ciphertext to its account, endpoint and version, so that
+rows cannot be swapped between endpoints. Keys live outside the database and carry an id, which is stored, so
+that a key can be replaced while old rows still open.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SECRET_BYTES = 32
+NONCE_BYTES = 12
+#: Standard Webhooks' mark of a symmetric secret.
+PREFIX = "whsec_"
+
+
+class SealError(Exception):
+    """A sealed secret cannot be opened; the text names the row and the key, never the content."""
+
+
+class Sealed(NamedTuple):
+    """A secret at rest: the id of the key, and nonce with ciphertext."""
+
+    key_id: str
+    blob: bytes
+
+
+class Owner(NamedTuple):
+    """Whose secret it is; bound into the ciphertext."""
+
+    account: str
+    endpoint: str
+    version: int
+
+
+def new_secret() -> bytes:
+    """Return 32 random bytes."""
+    return os.urandom(SECRET_BYTES)
+
+
+def shown(secret: bytes) -> str:
+    """Return a secret as the customer gets it, `whsec_<base64>`."""
+    return PREFIX + base64.b64encode(secret).decode()
+
+
+class Vault:
+    """Seals with the first key, opens with any."""
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        """Take 32-byte keys by id; the first one seals."""
+        self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
+        self._current = next(iter(keys))
+
+    def seal(self, secret: bytes, owner: Owner) -> Sealed:
+        """Encrypt for `owner`."""
+        nonce = os.urandom(NONCE_BYTES)
+        return Sealed(self._current, nonce + self._ciphers[self._current].encrypt(nonce, secret, _bind(owner)))
+
+    def open(self, sealed: Sealed, owner: Owner) -> bytes:
+        """Decrypt what was sealed for `owner`; raises `SealError` otherwise."""
+        cipher = self._ciphers.get(sealed.key_id)
+        if cipher is None:
+            raise SealError(
+                f"the secret of endpoint {owner.endpoint} was sealed with key {sealed.key_id!r}, which is not in "
+                f"HELIOGRAPH_SECRET_KEYS"
+            )
+        try:
+            return cipher.decrypt(sealed.blob[:NONCE_BYTES], sealed.blob[NONCE_BYTES:], _bind(owner))
+        except InvalidTag:
+            raise SealError(
+                f"the secret of endpoint {owner.endpoint} does not open with key {sealed.key_id!r}: the key or the "
+                f"row was changed"
+            ) from None
+
+
+def _bind(owner: Owner) -> bytes:
+    return f"{owner.account}|{owner.endpoint}|{owner.version}".encode()

@@ -1,0 +1,1 @@
+"""What at least three packages need and that knows no topic, table, route or metric."""

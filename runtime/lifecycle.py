@@ -1,0 +1,98 @@
+"""Starting against things that may not be there yet, and stopping when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from typing import TYPE_CHECKING, TypeVar
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    RetryError,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_exponential,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+
+
+class UnreachableError(Exception):
+    """Something needed at start did not answer in time; the text is one line and names its address."""
+
+
+async def until_reachable(
+    what: str,
+    address: str,
+    connect: Callable[[], Awaitable[T]],
+    *,
+    errors: tuple[type[BaseException], ...],
+    timeout: float,  # noqa: ASYNC109 - a bound over many tries, not over one await
+) -> T:
+    """Call `connect` with growing pauses until it succeeds; raise `UnreachableError` after `timeout` seconds.
+
+    Only `errors` are worth another try; each failure is logged once with the pause that follows.
+    """
+
+    def report(state: RetryCallState) -> None:
+        reason = reason_of(state.outcome.exception() if state.outcome else None)
+        pause = state.next_action.sleep if state.next_action else 0.0
+        logger.warning("%s at %s is not reachable (%s); trying again in %.1f s", what, address, reason, pause)
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(errors),
+        wait=wait_exponential(multiplier=0.25, max=5),
+        stop=stop_after_delay(timeout),
+        before_sleep=report,
+    )
+    try:
+        return await retrying(connect)
+    except RetryError as error:
+        reason = reason_of(error.last_attempt.exception())
+        msg = f"{what} at {address} did not answer within {timeout:g} s ({reason})"
+        raise UnreachableError(msg) from None
+
+
+def reason_of(error: BaseException | None) -> str:
+    """Return an exception as one short line; a bare one gives its type."""
+    text = " ".join(str(error).split()) if error is not None else ""
+    return text or type(error).__name__
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[asyncio.Event]:
+    """Yield an event that SIGTERM and SIGINT set; a second signal ends the process the usual way."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def on_signal(number: signal.Signals) -> None:
+        logger.info("%s: draining", number.name)
+        stop.set()
+        for each in signals:
+            loop.remove_signal_handler(each)
+
+    for number in signals:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+async def first_of(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait for `stop`, at most `seconds`; say whether it is set."""
+    if not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
+    return stop.is_set()

@@ -1,0 +1,315 @@
+"""Every setting of the service, each with its meaning: the one list `config`, the docs and the tests read.
+
+Sources, the first that has a value wins: explicit overrides (command line, `--embedded`), the environment
+(`HELIOGRAPH_*`), the TOML file (`--config` or `HELIOGRAPH_CONFIG`), what an embedded server left beside the socket
+that `DATABASE_URL` points to, the default. A name nobody knows is an error: a misspelt limit that is silently
+ignored is worse than a refused start.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic.fields import FieldInfo
+
+PREFIX = "HELIOGRAPH_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+SECRET_KEY_BYTES = 32
+MASK = "********"
+#: Left by `serve --embedded` in the private folder of its PostgreSQL socket: whoever reaches that database also
+#: gets the keys and addresses made up for it, so `emit` and `webhook add` need nothing but DATABASE_URL.
+BESIDE_SOCKET = "heliograph.toml"
+
+
+class SettingsError(Exception):
+    """A setting is missing, unknown or wrong; the text is one line and names it."""
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """All settings; field names are the names in the TOML file, upper-cased after the prefix elsewhere."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    env: Literal["production", "development"] = Field(
+        "production", description="production refuses what is only safe on a developer's machine"
+    )
+    profile: str = Field("nordbastion", description="house style of the provider")
+    public_url: str = Field("http://localhost:8080", description="where customers reach this service; in user-agent")
+    data_dir: Path | None = Field(None, description="where --embedded keeps its data (a temporary folder when unset)")
+
+    database_url: SecretStr | None = Field(None, description="PostgreSQL, as postgresql://user:password@host/name")
+    database_pool: int = Field(8, ge=3, le=100, description="connections this process may hold")
+
+    kafka_bootstrap: CommaSeparated = Field((), description="brokers, host:port, comma-separated")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how to speak to the brokers"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="used with a SASL_* protocol"
+    )
+    kafka_sasl_username: str | None = Field(None, description="user for SASL")
+    kafka_sasl_password: SecretStr | None = Field(None, description="password for SASL")
+    kafka_ssl_cafile: Path | None = Field(None, description="CA bundle for the brokers (the system's when unset)")
+    kafka_ssl_certfile: Path | None = Field(None, description="client certificate for the brokers")
+    kafka_ssl_keyfile: Path | None = Field(None, description="key of that certificate")
+    kafka_group: str = Field("heliograph", description="consumer group")
+    kafka_topic_events: str = Field("controlplane.events", description="domain events in")
+    kafka_topic_dead_letters: str = Field("heliograph.deadletters", description="what could not be handled")
+    kafka_batch: int = Field(500, ge=1, le=10_000, description="records in one transaction at most")
+    kafka_record_bytes: int = Field(1_048_576, ge=1024, description="a larger record is a dead letter")
+    dead_letter_share: float = Field(
+        0.5, gt=0, le=1, description="share of bad records within the window that stops the consumer"
+    )
+    dead_letter_window: Seconds = Field(60, description="seconds over which that share is counted")
+    dead_letter_minimum: int = Field(20, ge=1, description="bad records below this number never stop the consumer")
+
+    api_listen: str = Field("127.0.0.1:8080", description="public HTTP API, host:port (port 0 picks a free one)")
+    admin_listen: str = Field("127.0.0.1:9090", description="metrics and health, not public")
+
+    secret_keys: SecretStr | None = Field(
+        None, description="id:base64 of 32 bytes, comma-separated; encrypt webhook secrets at rest, the first is used"
+    )
+
+    retries: int = Field(3, ge=0, le=20, description="attempts after the first")
+    window: Seconds = Field(3600, description="seconds from the first attempt within which the last one ends")
+    attempt_timeout: Seconds = Field(15, description="seconds one attempt may take, connect to last byte read")
+    lease_margin: Seconds = Field(15, description="seconds a lease outlives the attempt it covers")
+    max_in_flight: int = Field(256, ge=1, le=20_000, description="attempts under way at once in this process")
+    claim_interval: Seconds = Field(1, description="seconds between looks for due retries when nothing wakes us")
+    record_interval: float = Field(0.02, ge=0, le=1, description="seconds results wait to be written together")
+    response_bytes: int = Field(16_384, ge=0, le=1_048_576, description="of a receiver's answer that is read and kept")
+
+    startup_timeout: Seconds = Field(60, description="seconds to wait for database and broker at start")
+    drain_timeout: float = Field(6, ge=0, le=7, description="seconds attempts under way may take to end at shutdown")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON")
+
+    @field_validator("api_listen", "admin_listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        listen_address(value)
+        return value
+
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _bootstrap(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for broker in value:
+            if not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", broker):
+                msg = f"{broker!r} is not host:port"
+                raise ValueError(msg)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in {"postgresql", "postgres"}:
+            msg = "must begin with postgresql://"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _secret_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_secret_keys(value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _sasl(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL") and not (
+            self.kafka_sasl_username and self.kafka_sasl_password
+        ):
+            msg = f"{PREFIX}KAFKA_SASL_USERNAME and {PREFIX}KAFKA_SASL_PASSWORD are needed with a SASL_* protocol"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _window(self) -> Self:
+        needed = (self.retries + 1) * self.attempt_timeout
+        if self.retries and self.window <= needed:
+            msg = f"{PREFIX}WINDOW: {self.retries + 1} attempts of up to {self.attempt_timeout:g} s need more than {needed:g} s"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def lease(self) -> float:
+        """Seconds a claimed delivery belongs to its worker: a whole attempt and the margin."""
+        return self.attempt_timeout + self.lease_margin
+
+    def require(self, *names: str) -> None:
+        """Raise `SettingsError` for the first of `names` that has no value."""
+        for name in names:
+            if not getattr(self, name):
+                meaning = type(self).model_fields[name].description
+                msg = f"{variable(name)} is not set ({meaning})"
+                raise SettingsError(msg)
+
+    def dsn(self) -> str:
+        """Return the database URL in clear; for connecting only."""
+        self.require("database_url")
+        assert self.database_url is not None  # noqa: S101 - narrowed by require()
+        return self.database_url.get_secret_value()
+
+    def keys(self) -> dict[str, bytes]:
+        """Return the at-rest keys by id, the encrypting one first."""
+        self.require("secret_keys")
+        assert self.secret_keys is not None  # noqa: S101 - narrowed by require()
+        return parse_secret_keys(self.secret_keys.get_secret_value())
+
+    def is_loopback_http_allowed(self) -> bool:
+        """Say whether receivers on loopback over plain http may be registered."""
+        return self.env == "development"
+
+
+def variable(name: str) -> str:
+    """Return the environment name of a field."""
+    return PREFIX + name.upper()
+
+
+def listen_address(value: str) -> tuple[str, int]:
+    """Split `host:port` (`[v6]:port`); raises ValueError saying what is wrong."""
+    match = re.fullmatch(r"(?:\[(?P<v6>[0-9a-fA-F:]+)\]|(?P<host>[^:\s]+)):(?P<port>\d{1,5})", value)
+    if match is None or int(match["port"]) > 65535:  # noqa: PLR2004 - the largest port
+        msg = f"{value!r} is not host:port"
+        raise ValueError(msg)
+    return match["v6"] or match["host"], int(match["port"])
+
+
+def parse_secret_keys(value: str) -> dict[str, bytes]:
+    """Parse `id:base64,id:base64`; raises ValueError that never repeats key material."""
+    keys: dict[str, bytes] = {}
+    for position, part in enumerate(filter(None, (piece.strip() for piece in value.split(","))), 1):
+        key_id, separator, encoded = part.partition(":")
+        if not separator or not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", key_id):
+            msg = f"key {position} is not id:base64"
+            raise ValueError(msg)
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) != SECRET_KEY_BYTES:
+            msg = f"key {key_id!r} is not the base64 of {SECRET_KEY_BYTES} bytes (make one: openssl rand -base64 32)"
+            raise ValueError(msg)
+        if key_id in keys:
+            msg = f"key id {key_id!r} is used twice"
+            raise ValueError(msg)
+        keys[key_id] = key
+    if not keys:
+        msg = "holds no key"
+        raise ValueError(msg)
+    return keys
+
+
+def load(config: Path | None = None, *, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:  # noqa: ANN401 - settings are of many types; pydantic checks each
+    """Read, check and freeze the settings; raises `SettingsError` with one line that names the culprit.
+
+    `config` beats `HELIOGRAPH_CONFIG`; `overrides` (field names) beat everything.
+    """
+    environ = os.environ if environ is None else environ
+    known = Settings.model_fields
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    path = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+    if path is not None:
+        for name, value in _read_toml(path).items():
+            _check_known(name.lower(), name, f"in {path}", known)
+            values[name.lower()] = value
+            origin[name.lower()] = f"{name} in {path}"
+    for name, value in environ.items():
+        if name.startswith(PREFIX) and name != CONFIG_VARIABLE:
+            field = name.removeprefix(PREFIX).lower()
+            _check_known(field, name, "in the environment", known)
+            if value == "":
+                continue
+            values[field] = value
+            origin[field] = name
+    for name, value in overrides.items():
+        values[name] = value
+        origin[name] = variable(name)
+    for name, value in _beside_socket(values.get("database_url")).items():
+        values.setdefault(name, value)
+    try:
+        return _Explicit(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = str(first["loc"][0]) if first["loc"] else ""
+        message = re.sub(r"^Value error, ", "", first["msg"])
+        name = origin.get(field, variable(field)) if field else ""
+        raise SettingsError(f"{name}: {message}" if name else message) from None
+
+
+class _Explicit(Settings):
+    """Settings from the given values alone: `load` has already merged the sources in its own order."""
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls: Any, init_settings: Any, **_: Any) -> tuple[Any, ...]:  # type: ignore[override]  # noqa: ANN401, ARG003 - the signature is pydantic-settings' own
+        return (init_settings,)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: is not TOML ({error})") from None
+
+
+def _beside_socket(dsn: object) -> dict[str, Any]:
+    if not isinstance(dsn, str):
+        return {}
+    host = parse_qs(urlsplit(dsn).query).get("host", [""])[0]
+    path = Path(host, BESIDE_SOCKET)
+    return _read_toml(path) if host.startswith("/") and path.is_file() else {}
+
+
+def _check_known(field: str, shown: str, where: str, known: Mapping[str, FieldInfo]) -> None:
+    if field not in known:
+        near = difflib.get_close_matches(field, known, n=1)
+        hint = f"; did you mean {variable(near[0])}?" if near else ""
+        raise SettingsError(f"{shown} {where} is not a setting{hint}")
+
+
+def masked(name: str, value: object) -> str:
+    """Render a setting for people: secrets masked, a URL's password too, tuples as they are written."""
+    if value is None:
+        return ""
+    if name == "database_url" and isinstance(value, SecretStr):
+        parts = urlsplit(value.get_secret_value())
+        if parts.password:
+            userinfo, _, host = parts.netloc.rpartition("@")
+            parts = parts._replace(netloc=f"{userinfo.partition(':')[0]}:{MASK}@{host}")
+        query = re.sub(r"(password=)[^&]*", rf"\1{MASK}", parts.query)
+        return urlunsplit(parts._replace(query=query))
+    if isinstance(value, SecretStr):
+        return MASK
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value)
+
+

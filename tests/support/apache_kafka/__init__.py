@@ -1,0 +1,1 @@
+"""A real, single-broker Apache Kafka for the acceptance tests, without Docker."""
