@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -26,6 +25,8 @@ from aiokafka.errors import (
 from runtime.lifecycle import until_reachable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
     from consumers.decode import Record
     from runtime.settings import Settings
 
@@ -99,7 +100,8 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
-            session_timeout_ms=10_000,
+            session_timeout_ms=int(settings.kafka_session_timeout * 1000),
+            heartbeat_interval_ms=int(settings.kafka_session_timeout * 300),
             max_poll_interval_ms=300_000,
             **_security(settings),
         )

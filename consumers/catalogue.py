@@ -5,10 +5,12 @@ The one list that decoding, `emit`, the demo, the documentation and the API's ca
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from consumers import events
-from consumers.events import EventData
+
+if TYPE_CHECKING:
+    from consumers.events import EventData
 
 #: What the provider documents: the types customers are told about.
 DOCUMENTED: tuple[type[EventData], ...] = (

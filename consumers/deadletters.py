@@ -73,9 +73,7 @@ class DeadLetters:
         try:
             await self._producer.send(dead_letter(self._topic, each) for each in rejected)
         except RecordTooLargeError:
-            await self._producer.send(
-                dead_letter(self._topic, each, value_limit=TRUNCATED_BYTES) for each in rejected
-            )
+            await self._producer.send(dead_letter(self._topic, each, value_limit=TRUNCATED_BYTES) for each in rejected)
 
 
 class DeadLetterLimit:

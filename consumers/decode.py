@@ -206,11 +206,11 @@ def _time(text: str | None, timestamp_ms: int) -> datetime:
     if text is None:
         return datetime.fromtimestamp(max(timestamp_ms, 0) / 1000, UTC)
     try:
-        if not _RFC3339.fullmatch(text):
-            raise ValueError
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+        if _RFC3339.fullmatch(text):
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InvalidRecordError(Reason.ENVELOPE, "`time` is not an RFC 3339 time") from None
+        pass
+    raise InvalidRecordError(Reason.ENVELOPE, "`time` is not an RFC 3339 time")
 
 
 def _traceparent(header: bytes | None, extension: str | None) -> str | None:

@@ -8,10 +8,12 @@ JSON Schemas and examples in the catalogue come from these same classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, IPvAnyAddress, IPvAnyNetwork, StringConstraints
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 #: Identifiers end up in keys, logs and SQL text: no control characters (PostgreSQL refuses NUL), a sane length.
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the annotation when the command is registered
 from typing import Annotated
 
 import typer

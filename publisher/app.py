@@ -85,7 +85,7 @@ class Service:
         self._ids = Ids(self._clock)
         self._stack = contextlib.AsyncExitStack()
         self._health = Health()
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client leaves this one untyped
         self.registry = CollectorRegistry()
         self._worker: Worker | None = None
         self._consumer: broker.KafkaConsumer | None = None
@@ -274,7 +274,8 @@ async def _check_schema(pool: Pool) -> None:
         found = await runner.current(connection)
     if found != runner.head():
         raise NotReadyError(
-            f"the database is at migration {found or 'none'}, this release needs {runner.head()}: run heliograph migrate"
+            f"the database is at migration {found or 'none'}, this release needs {runner.head()}: "
+            f"run heliograph migrate"
         )
 
 

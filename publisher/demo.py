@@ -102,9 +102,7 @@ class Receiver:
         except WebhookVerificationError as error:
             fault = str(error)
         self._show(
-            Arrival(
-                event_type, headers.get("webhook-id", "?"), headers.get("x-nb-attempt", "?"), len(body), fault
-            )
+            Arrival(event_type, headers.get("webhook-id", "?"), headers.get("x-nb-attempt", "?"), len(body), fault)
         )
         return web.Response(status=401 if fault else 204)
 

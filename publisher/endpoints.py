@@ -15,6 +15,8 @@ from publisher import ids, secrets
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import asyncpg
+
     from publisher.ids import Ids
     from publisher.secrets import Vault
     from runtime.database import Connection
@@ -27,7 +29,7 @@ CACHED = 20_000
 INSERT = """
 INSERT INTO endpoints (account_id, id, url, events, description) VALUES ($1, $2, $3, $4, $5)
 """
-INSERT_SECRET = """
+SEAL = """
 INSERT INTO endpoint_secrets (account_id, endpoint_id, version, key_id, sealed) VALUES ($1, $2, $3, $4, $5)
 """
 ACTIVE_OF_ACCOUNTS = """
@@ -147,7 +149,7 @@ class Directory:
         sealed = self._vault.seal(secret, secrets.Owner(account, endpoint_id, 1))
         async with connection.transaction():
             await connection.execute(INSERT, account, endpoint_id, str(parsed), filters, description)
-            await connection.execute(INSERT_SECRET, account, endpoint_id, 1, *sealed)
+            await connection.execute(SEAL, account, endpoint_id, 1, *sealed)
         return endpoint_id, secrets.shown(secret)
 
     async def of_accounts(self, connection: Connection, accounts: Iterable[str]) -> dict[str, list[Endpoint]]:
@@ -163,15 +165,15 @@ class Directory:
         rows = await connection.fetch(ACTIVE_OF_IDS, list(set(endpoint_ids)))
         return {endpoint.id: endpoint for endpoint in await self._prepare(connection, rows)}
 
-    async def _prepare(self, connection: Connection, rows: Iterable[Sequence[object]]) -> list[Endpoint]:
+    async def _prepare(self, connection: Connection, rows: Iterable[asyncpg.Record]) -> list[Endpoint]:
         endpoints = []
         missing = []
         for endpoint_id, version in rows:
-            ready = self._ready.get(str(endpoint_id))
+            ready = self._ready.get(endpoint_id)
             if ready is not None and ready.version == version:
                 endpoints.append(ready)
             else:
-                missing.append(str(endpoint_id))
+                missing.append(endpoint_id)
         if missing:
             endpoints += await self._read(connection, missing)
         return endpoints

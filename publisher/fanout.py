@@ -79,9 +79,7 @@ class FanOut:
 
         return after_commit
 
-    async def _addressed(
-        self, connection: Connection, events: Sequence[Event]
-    ) -> list[tuple[Event, list[Endpoint]]]:
+    async def _addressed(self, connection: Connection, events: Sequence[Event]) -> list[tuple[Event, list[Endpoint]]]:
         """Pair private events with the endpoints that want them; leave out those nobody wants."""
         accounts = {event.account for event in events if event.account is not None}
         if not accounts:

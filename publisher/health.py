@@ -21,7 +21,6 @@ CONTENT_TYPE = "application/health+json"
 CHECK_SECONDS = 2.0
 
 
-
 @dataclass(frozen=True, slots=True)
 class Report:
     """What each check said; an empty reason is a pass."""

@@ -24,9 +24,7 @@ class PublisherMetrics:
 
     def __init__(self, registry: CollectorRegistry, *, profile: str) -> None:
         """Register everything on `registry`."""
-        deliveries = Counter(
-            "heliograph_deliveries", "Deliveries that ended", ("type", "outcome"), registry=registry
-        )
+        deliveries = Counter("heliograph_deliveries", "Deliveries that ended", ("type", "outcome"), registry=registry)
         attempts = Counter("heliograph_attempts", "Attempts made", ("result",), registry=registry)
         durations = Histogram(
             "heliograph_attempt_duration_seconds",

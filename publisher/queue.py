@@ -83,9 +83,7 @@ class Queue(Protocol):
         ...
 
 
-async def number(
-    connection: Connection, counts: Mapping[tuple[str, str], int]
-) -> dict[tuple[str, str], int]:
+async def number(connection: Connection, counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
     """Take `count` sequence numbers for each (account, resource); return the last one of each."""
     rows = await connection.fetch(
         SQL["number"], [account for account, _ in counts], [name for _, name in counts], list(counts.values())
@@ -112,9 +110,7 @@ async def enqueue(
     )
 
 
-async def enqueue_public(
-    connection: Connection, message: Message, selectors: Sequence[str], delivery_stem: str
-) -> int:
+async def enqueue_public(connection: Connection, message: Message, selectors: Sequence[str], delivery_stem: str) -> int:
     """Insert a public message and a waiting delivery for every active endpoint with one of `selectors`.
 
     Returns how many. Delivery ids are made in the database, each beginning with `delivery_stem`.

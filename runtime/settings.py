@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     kafka_ssl_certfile: Path | None = Field(None, description="client certificate for the brokers")
     kafka_ssl_keyfile: Path | None = Field(None, description="key of that certificate")
     kafka_group: str = Field("heliograph", description="consumer group")
+    kafka_session_timeout: Seconds = Field(
+        10, description="seconds after which the group gives a silent member's partitions to others"
+    )
     kafka_topic_events: str = Field("controlplane.events", description="domain events in")
     kafka_topic_dead_letters: str = Field("heliograph.deadletters", description="what could not be handled")
     kafka_batch: int = Field(500, ge=1, le=10_000, description="records in one transaction at most")
@@ -152,7 +155,8 @@ class Settings(BaseSettings):
     def _window(self) -> Self:
         needed = (self.retries + 1) * self.attempt_timeout
         if self.retries and self.window <= needed:
-            msg = f"{PREFIX}WINDOW: {self.retries + 1} attempts of up to {self.attempt_timeout:g} s need more than {needed:g} s"
+            attempts = f"{self.retries + 1} attempts of up to {self.attempt_timeout:g} s"
+            msg = f"{PREFIX}WINDOW: {attempts} need more than {needed:g} s"
             raise ValueError(msg)
         return self
 
@@ -311,5 +315,3 @@ def masked(name: str, value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return str(value)
-
-

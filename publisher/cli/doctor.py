@@ -15,7 +15,6 @@ import uvloop
 from consumers import broker
 from migrations import runner
 from publisher.cli import context
-
 from runtime.clock import SystemClock
 from runtime.database import TRANSIENT, address_of, open_pool
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, UnreachableError, reason_of

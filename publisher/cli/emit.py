@@ -50,15 +50,15 @@ def emit(
 
     def make() -> Outgoing:
         topic = settings.kafka_topic_events
-        return cloud_event(
-            topic, event_type, time=datetime.now(UTC), source=SOURCE, account=account, data=content
-        )
+        return cloud_event(topic, event_type, time=datetime.now(UTC), source=SOURCE, account=account, data=content)
 
     if model is None:
         raise CommandUsageError(f"TYPE: {event_type!r} is not an event type; there are {', '.join(CATALOGUE)}")
     _check(make())
     uvloop.run(_produce(settings, make, count))
-    typer.echo(f"{count} {event_type} produced to {settings.kafka_topic_events}" + (f" for {account}" if account else ""))
+    typer.echo(
+        f"{count} {event_type} produced to {settings.kafka_topic_events}" + (f" for {account}" if account else "")
+    )
     return EXIT_DONE
 
 
@@ -84,7 +84,12 @@ def _read(data: str | None) -> dict[str, Any] | None:
 def _check(outgoing: Outgoing) -> None:
     """Refuse what the consumer would refuse, by asking the very code that decides there."""
     record = SimpleNamespace(
-        topic=outgoing.topic, partition=0, offset=0, timestamp=0, key=outgoing.key, value=outgoing.value,
+        topic=outgoing.topic,
+        partition=0,
+        offset=0,
+        timestamp=0,
+        key=outgoing.key,
+        value=outgoing.value,
         headers=outgoing.headers,
     )
     try:

@@ -11,8 +11,8 @@ import uvloop
 
 from publisher import endpoints
 from publisher.cli import context
-from publisher.endpoints import Directory, InvalidEndpointError
 from publisher.cli.context import CommandError, CommandUsageError
+from publisher.endpoints import Directory, InvalidEndpointError
 from publisher.ids import Ids
 from publisher.secrets import Vault
 from runtime.clock import SystemClock
@@ -48,9 +48,7 @@ def add(
     filters = event or ["*"]
 
     async def register(connection: Connection) -> tuple[str, str]:
-        return await directory.register(
-            connection, account=account, url=url, events=filters, description=description
-        )
+        return await directory.register(connection, account=account, url=url, events=filters, description=description)
 
     try:
         endpoint_id, secret = uvloop.run(_with_connection(settings, register))

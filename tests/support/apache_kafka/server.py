@@ -151,7 +151,7 @@ def _spawn(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
 
     It has its own session, so that Ctrl-C reaches the tests alone: they end it.
     """
-    return subprocess.Popen(  # noqa: S603 - no shell; arguments are made here
+    return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=log,

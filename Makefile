@@ -1,0 +1,73 @@
+# Everything a developer does, each target setting up what it needs. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: gnupg $(STAMP) ## Make .venv from the hashed lock, check for gnupg
+
+$(STAMP): requirements/development.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1): Python 3.11 or newer is needed; make PYTHON=/path/to/python3.12 names another" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing dependencies into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/development.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: gnupg
+gnupg:
+	@command -v gpg >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing gnupg"; apt-get update -qq && apt-get install -y -qq gnupg >/dev/null; \
+	else \
+	  echo "gnupg is needed. On Debian: sudo apt-get install gnupg" >&2; exit 1; \
+	fi
+
+.PHONY: demo
+demo: setup ## Emit every event type through Kafka, watch each signed delivery arrive (ARGS=--once ends by itself)
+	@$(BIN)/heliograph demo $(ARGS)
+
+.PHONY: test
+test: setup ## Run the whole test suite: no Docker, no JVM, no network
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-apache-kafka
+test-apache-kafka: setup ## Run the acceptance suite on a real Apache Kafka (Java and Maven)
+	@HELIOGRAPH_TEST_BROKER=apache $(BIN)/python -m pytest tests/acceptance $(ARGS)
+
+.PHONY: check
+check: setup ## Lint, types, import contracts
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+.PHONY: format
+format: setup ## Format the code and fix what can be fixed
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --fix --quiet .
+
+.PHONY: bench
+bench: setup ## Measure, print and write benchmarks/results.json
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: lock
+lock: setup ## Resolve the dependencies anew into requirements/
+	@for name in runtime development; do \
+	  extras=$$([ $$name = development ] && echo "--extra embedded --extra dev"); \
+	  $(BIN)/uv pip compile --quiet pyproject.toml $$extras --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade -o requirements/$$name.txt; \
+	done
+
+.PHONY: clean
+clean: ## Remove what was built
+	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
