@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MAX_RECORD_BYTES = 1_048_576
 MAX_ATTRIBUTE_CHARS = 255
 
+_STRUCTURED = re.compile(r"application/cloudevents\+json(\s*;.*)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,99}")
 #: W3C Trace Context, version 00; a trace or span of zeros is invalid.
@@ -99,7 +100,7 @@ def decode(record: Record, *, max_bytes: int = MAX_RECORD_BYTES) -> Event:
     headers = dict(record.headers)
     content_type = headers.get("content-type", b"").decode("latin-1").strip().lower()
     if content_type.startswith("application/cloudevents"):
-        if not re.fullmatch(r"application/cloudevents\+json(\s*;.*)?", content_type):
+        if not _STRUCTURED.fullmatch(content_type):
             raise InvalidRecordError(Reason.ENCODING, f"content-type {content_type!r} is not supported")
         envelope = _structured(value)
     elif "ce_specversion" in headers:

@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path  # noqa: TC003 - typer reads the annotation when the command is registered
 from typing import Annotated
 
+import asyncpg
 import typer
 from typer.exceptions import Exit, TyperException
 
@@ -21,6 +22,12 @@ from runtime.settings import SettingsError
 
 USAGE_ERRORS = (SettingsError, CommandUsageError)
 FAILURES = (CommandError, UnreachableError, NotReadyError, EmbeddedError, SealError)
+#: The server is there and says no: the login, the database or a permission.
+DATABASE_REFUSALS = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
 EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
@@ -60,11 +67,13 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(args=_global_options_first(arguments), prog_name="heliograph", standalone_mode=False)
     except TyperException as error:
-        return _fail(error, error.format_message() or type(error).__name__, error.exit_code, is_debug=is_debug)
+        return _refuse(error, is_debug=is_debug)
     except USAGE_ERRORS as error:
         return _fail(error, str(error), EXIT_USAGE, is_debug=is_debug)
     except FAILURES as error:
         return _fail(error, str(error), EXIT_FAILED, is_debug=is_debug)
+    except DATABASE_REFUSALS as error:
+        return _fail(error, f"HELIOGRAPH_DATABASE_URL: {reason_of(error)}", EXIT_FAILED, is_debug=is_debug)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except Exception as error:  # the last resort: a bug is still one line, and says how to see more
@@ -76,6 +85,15 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """Run the command line and exit with its code."""
     sys.exit(run(sys.argv[1:]))
+
+
+def _refuse(error: TyperException, *, is_debug: bool) -> int:
+    """Say what is wrong with the command line; a group without a command is answered with its help."""
+    text = error.format_message().replace("Value error, ", "")  # what typer's own validation leaves in front
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(text, file=sys.stderr)  # noqa: T201 - nothing was asked for that stdout could answer
+        return EXIT_USAGE
+    return _fail(error, text or type(error).__name__, error.exit_code, is_debug=is_debug)
 
 
 def _fail(error: BaseException, text: str, code: int, *, is_debug: bool) -> int:

@@ -189,6 +189,7 @@ class Service:
             claim_interval=settings.claim_interval,
             record_interval=settings.record_interval,
             drain_timeout=settings.drain_timeout,
+            longest_wait=settings.lease_margin / 2,
             on_gone=disable_gone,
         )
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
 
 from consumers import broker
 from migrations import runner
 from runtime.embedded import Embedded
+from runtime.settings import listen_address, variable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from runtime.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 PARTITIONS = 4
 #: The embedded broker lets a new group wait for half the session timeout before it hands out partitions.
@@ -23,11 +28,27 @@ SESSION_TIMEOUT = 3.0
 async def embedded_settings(given: Settings) -> AsyncIterator[Settings]:
     """Run both servers for the length of the context; yield `given` completed with them."""
     async with Embedded(given.data_dir) as servers:
-        settings = servers.settings(given)
-        if "kafka_session_timeout" not in given.model_fields_set:
-            settings = settings.model_copy(update={"kafka_session_timeout": SESSION_TIMEOUT})
+        settings = servers.settings(given).model_copy(update=_better_defaults(given))
         await broker.create_topics(
             settings, {settings.kafka_topic_events: PARTITIONS, settings.kafka_topic_dead_letters: 1}
         )
         await runner.migrate(settings)
         yield settings
+
+
+def _better_defaults(given: Settings) -> dict[str, Any]:
+    """Return what suits an embedded service better than the defaults, where nobody said otherwise.
+
+    A second instance finds the default ports taken by the first; its ready line says where it listens instead.
+    """
+    better: dict[str, Any] = {}
+    if "kafka_session_timeout" not in given.model_fields_set:
+        better["kafka_session_timeout"] = SESSION_TIMEOUT
+    for name in {"api_listen", "admin_listen"} - given.model_fields_set:
+        host, port = listen_address(getattr(given, name))
+        try:
+            socket.create_server((host, port)).close()
+        except OSError:
+            logger.warning("%s:%d is taken: taking a free port (%s names one)", host, port, variable(name))
+            better[name] = f"{host}:0"
+    return better

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from runtime.database import Connection, Pool
 
 SQL = load_queries(Path(__file__).with_suffix(".sql"))
+MESSAGE_COLUMNS = ("account_id", "id", "type", "body", "traceparent")
+DELIVERY_COLUMNS = ("account_id", "id", "endpoint_id", "message_id", "state", "lease", "due_at")
 STATES = ("pending", "leased", "retry", "delivered", "dropped", "cancelled")
 
 
@@ -96,17 +98,20 @@ async def enqueue(
 ) -> None:
     """Insert messages and their deliveries in the caller's transaction.
 
-    A job paired with True is inserted as leased under its token; with False it waits, due at once.
+    A job paired with True is inserted as leased under its token; with False it waits, due at once. COPY is half
+    the work of INSERT on both sides; it cannot call now(), so the database's time is asked for first.
     """
-    await connection.execute(
-        SQL["enqueue"],
-        *_columns(messages, len(Message._fields)),
-        [job.endpoint.account for job, _ in jobs],
-        [job.id for job, _ in jobs],
-        [job.endpoint.id for job, _ in jobs],
-        [job.message.id for job, _ in jobs],
-        [job.lease if is_leased else None for job, is_leased in jobs],
-        lease_seconds,
+    [(now, lease_end)] = await connection.fetch(SQL["lease_end"], lease_seconds)
+    await connection.copy_records_to_table("messages", records=messages, columns=MESSAGE_COLUMNS)
+    await connection.copy_records_to_table(
+        "deliveries",
+        records=[
+            (job.endpoint.account, job.id, job.endpoint.id, job.message.id, "leased", job.lease, lease_end)
+            if is_leased
+            else (job.endpoint.account, job.id, job.endpoint.id, job.message.id, "pending", None, now)
+            for job, is_leased in jobs
+        ],
+        columns=DELIVERY_COLUMNS,
     )
 
 

@@ -9,18 +9,8 @@ ORDER BY account_id, resource
 ON CONFLICT (account_id, resource) DO UPDATE SET value = s.value + excluded.value
 RETURNING account_id, resource, value
 
--- name: enqueue
-WITH message AS (
-    INSERT INTO messages (account_id, id, type, body, traceparent)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[])
-)
-INSERT INTO deliveries (account_id, id, endpoint_id, message_id, state, lease, due_at)
-SELECT account_id, id, endpoint_id, message_id,
-       CASE WHEN lease IS NULL THEN 'pending' ELSE 'leased' END,
-       lease,
-       CASE WHEN lease IS NULL THEN now() ELSE now() + make_interval(secs => $11) END
-FROM unnest($6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[])
-     AS new (account_id, id, endpoint_id, message_id, lease)
+-- name: lease_end
+SELECT now(), now() + make_interval(secs => $1)
 
 -- name: enqueue_public
 -- Reads endpoints (owner: publisher/endpoints.py) here, so that a hundred thousand rows need not leave the database.

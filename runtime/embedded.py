@@ -73,7 +73,10 @@ class Embedded:
 
     async def __aenter__(self) -> Self:
         """Start both."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EmbeddedError(f"HELIOGRAPH_DATA_DIR: {self._folder} cannot be made ({error.strerror})") from None
         try:
             await asyncio.gather(self.postgres.start(), self.broker.start())
         except BaseException:
@@ -241,8 +244,8 @@ class EmbeddedBroker:
         return True
 
     async def stop(self) -> None:
-        """End it; its records end with it."""
-        await _end(self._child, signal.SIGTERM)
+        """Kill it: its records are in memory and end with it, and SIGTERM it obeys only once no client is left."""
+        await _end(self._child, signal.SIGKILL)
 
 
 def free_port() -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ class Settings(BaseSettings):
     )
     kafka_sasl_username: str | None = Field(None, description="user for SASL")
     kafka_sasl_password: SecretStr | None = Field(None, description="password for SASL")
-    kafka_ssl_cafile: Path | None = Field(None, description="CA bundle for the brokers (the system's when unset)")
-    kafka_ssl_certfile: Path | None = Field(None, description="client certificate for the brokers")
-    kafka_ssl_keyfile: Path | None = Field(None, description="key of that certificate")
+    kafka_ssl_cafile: FilePath | None = Field(None, description="CA bundle for the brokers (the system's when unset)")
+    kafka_ssl_certfile: FilePath | None = Field(None, description="client certificate for the brokers")
+    kafka_ssl_keyfile: FilePath | None = Field(None, description="key of that certificate")
     kafka_group: str = Field("heliograph", description="consumer group")
     kafka_session_timeout: Seconds = Field(
         10, description="seconds after which the group gives a silent member's partitions to others"
@@ -130,7 +130,15 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and urlsplit(value.get_secret_value()).scheme not in {"postgresql", "postgres"}:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value.get_secret_value())
+            _ = parts.port
+        except ValueError:  # its text repeats what was taken for the port, which may be half a password
+            msg = "is not a URL (write / ? # [ ] @ in a user or password as %2F %3F %23 %5B %5D %40)"
+            raise ValueError(msg) from None
+        if parts.scheme not in {"postgresql", "postgres"}:
             msg = "must begin with postgresql://"
             raise ValueError(msg)
         return value

@@ -18,7 +18,7 @@ from publisher.cli import context
 from runtime.clock import SystemClock
 from runtime.database import TRANSIENT, address_of, open_pool
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, UnreachableError, reason_of
-from runtime.settings import SettingsError
+from runtime.settings import SettingsError, variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,11 +72,10 @@ async def _examine(settings: Settings) -> list[Finding]:
 def _settings(settings: Settings) -> Finding:
     missing = [name for name in ("database_url", "kafka_bootstrap", "secret_keys") if not getattr(settings, name)]
     if missing:
-        try:
-            settings.require(*missing)
-        except SettingsError as error:
-            advice = "set it; HELIOGRAPH_SECRET_KEYS: k1:$(openssl rand -base64 32)"
-            return Finding("settings", str(error), advice)
+        advice = "set it in the environment or in the file given with --config; `heliograph config` explains it"
+        if "secret_keys" in missing:
+            advice += "; a key is made with: echo k1:$(openssl rand -base64 32)"
+        return Finding("settings", f"not set: {', '.join(map(variable, missing))}", advice)
     return Finding("settings", f"{settings.env}, profile {settings.profile}")
 
 

@@ -42,9 +42,10 @@ def emit(
 ) -> int:
     """Produce domain events to Kafka. Invalid ones are refused here, with what is wrong, and nothing is produced."""
     settings = context.of(ctx).settings()
-    settings.require("kafka_bootstrap")
     model = CATALOGUE.get(event_type)
-    if model is not None and not model.IS_PUBLIC and account is None:
+    if model is None:
+        raise CommandUsageError(f"TYPE: {event_type!r} is not an event type; there are {', '.join(CATALOGUE)}")
+    if not model.IS_PUBLIC and account is None:
         account = EXAMPLE_ACCOUNT
     content = _read(data)
 
@@ -52,9 +53,8 @@ def emit(
         topic = settings.kafka_topic_events
         return cloud_event(topic, event_type, time=datetime.now(UTC), source=SOURCE, account=account, data=content)
 
-    if model is None:
-        raise CommandUsageError(f"TYPE: {event_type!r} is not an event type; there are {', '.join(CATALOGUE)}")
     _check(make())
+    settings.require("kafka_bootstrap")
     uvloop.run(_produce(settings, make, count))
     typer.echo(
         f"{count} {event_type} produced to {settings.kafka_topic_events}" + (f" for {account}" if account else "")
@@ -101,8 +101,8 @@ def _check(outgoing: Outgoing) -> None:
 
 async def _produce(settings: Settings, make: Callable[[], Outgoing], count: int) -> None:
     producer = broker.KafkaProducer(settings, linger_ms=5 if count > 1 else 0)
-    await broker.start_patiently(producer, settings)
     try:
+        await broker.start_patiently(producer, settings)
         with Progress(disable=not sys.stderr.isatty() or count <= CHUNK, transient=True) as progress:
             task = progress.add_task("producing", total=count)
             for start in range(0, count, CHUNK):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from publisher.delivery import outcome, request
@@ -14,7 +15,7 @@ from publisher.queue import Finished
 from runtime.lifecycle import first_of, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from random import Random
 
     from publisher.delivery.backoff import Policy
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 #: Share of the slots that claimed deliveries have to themselves; the rest belongs to fresh ones.
 CLAIMED_SHARE = 0.25
+#: Fresh deliveries in hand for each slot: waiting for it, using it, or waiting to be recorded. Slots then never
+#: idle while the next batch is being committed.
+IN_HAND = 4
 #: How long intake is held back for a free slot before it hands its deliveries to the database instead.
 PATIENCE = 0.25
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -51,9 +55,13 @@ class Worker:
         claim_interval: float,
         record_interval: float,
         drain_timeout: float,
+        longest_wait: float,
         on_gone: Callable[[Sequence[str]], Awaitable[None]],
     ) -> None:
-        """`on_gone` is told the endpoints that answered 410 once their result is recorded."""
+        """`slots` attempts run at once; a fresh job waits for one at most `longest_wait` seconds of its lease.
+
+        `on_gone` is told the endpoints that answered 410 once their result is recorded.
+        """
         self._queue = queue
         self._transport = transport
         self._policy = policy
@@ -63,12 +71,16 @@ class Worker:
         self._header_prefix = header_prefix
         self._claimed_slots = max(1, round(slots * CLAIMED_SHARE))
         self._fresh_slots = max(1, slots - self._claimed_slots)
+        self._in_hand = self._fresh_slots * IN_HAND
+        self._longest_wait = longest_wait
         self._claim_interval = claim_interval
         self._drain_timeout = drain_timeout
         self._recorder = Recorder(queue, interval=record_interval, on_recorded=self._on_recorded)
         self._on_gone = on_gone
         self._jobs: dict[str, Job] = {}
         self._fresh: set[str] = set()
+        self._fresh_running = 0
+        self._ready: deque[Job] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._due = asyncio.Event()
         self._freed = asyncio.Event()
@@ -77,29 +89,47 @@ class Worker:
 
     def room(self) -> int:
         """Return how many fresh deliveries may be leased now."""
-        return self._fresh_slots - len(self._fresh)
+        return self._in_hand - len(self._fresh)
 
     async def appetite(self) -> int:
-        """Return how many records intake should read next, waiting briefly for slots when there are few.
+        """Return how many records intake should read next, waiting briefly for room when there is little.
 
-        Held back for long it reads on all the same: what finds no slot waits in the database, not in Kafka.
+        Held back for long it reads on all the same: what finds no room waits in the database, not in Kafka.
         """
-        if self.room() < self._fresh_slots // 2:
-            self._freed.clear()
+        enough = self._in_hand // 2
+        if self.room() < enough:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE):
-                    while self.room() < self._fresh_slots // 2:
-                        await self._freed.wait()
+                    while self.room() < enough:
                         self._freed.clear()
-        return max(self.room(), self._fresh_slots // 2)
+                        await self._freed.wait()
+        return max(self.room(), enough)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Start jobs whose leases were taken in the transaction that has just been committed."""
+        """Take jobs whose leases were taken in the transaction that has just been committed."""
         committed_at = self._clock.monotonic()
         for job in jobs:
             job.committed_at = committed_at
             self._fresh.add(job.id)
-            self._start(job)
+        self._ready.extend(jobs)
+        self._pump()
+
+    def _pump(self) -> None:
+        """Start fresh jobs while there are free slots; give back those that waited for one too long."""
+        stale = []
+        while self._ready and self._fresh_running < self._fresh_slots:
+            job = self._ready.popleft()
+            if self._clock.monotonic() - (job.committed_at or 0.0) > self._longest_wait:
+                stale.append(job)
+            else:
+                self._fresh_running += 1
+                self._start(job).add_done_callback(self._on_fresh_done)
+        if stale:
+            self._spawn(self._give_back(stale))
+
+    def _on_fresh_done(self, _: asyncio.Task[None]) -> None:
+        self._fresh_running -= 1
+        self._pump()
 
     def wake(self) -> None:
         """Say that something is due now, so that the next claim does not wait for the interval."""
@@ -117,17 +147,19 @@ class Worker:
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((recording, claiming, stopping), return_when=asyncio.FIRST_COMPLETED)
         await _end(claiming, stopping)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._drain_timeout)
+        deadline = self._clock.monotonic() + self._drain_timeout
+        while self._tasks and (left := deadline - self._clock.monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
+        self._fresh_slots = 0  # what ends from here on starts nothing new
         await _end(*self._tasks)
         await _end(recording)
+        unattempted, self._ready = list(self._ready), deque()
         try:
             async with asyncio.timeout(LAST_WRITE):
                 await self._recorder.flush()
-                if self._jobs:
-                    await self._queue.release(list(self._jobs.values()))
-        except Exception as error:  # the lease ends by itself and the message is sent again
-            logger.warning("%d deliveries not given back at shutdown (%s)", len(self._jobs), reason_of(error))
+                await self._give_back([*self._jobs.values(), *unattempted])
+        except Exception as error:  # what is not written is sent again when its lease is over
+            logger.warning("results not recorded at shutdown (%s)", reason_of(error))
 
     async def _claim(self) -> None:
         pause = FIRST_PAUSE
@@ -151,11 +183,15 @@ class Worker:
 
     # --- one job ------------------------------------------------------------------------------------------------
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Job) -> asyncio.Task[None]:
         self._jobs[job.id] = job
-        task = asyncio.create_task(self._attempt(job))
+        return self._spawn(self._attempt(job))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _attempt(self, job: Job) -> None:
         """The pipeline: sign, send, name the result, decide, hand over to be recorded."""
@@ -217,9 +253,19 @@ class Worker:
                     gone.append(job.endpoint.id)
         self._freed.set()
         if gone:
-            task = asyncio.create_task(self._disable(gone))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._disable(gone))
+
+    async def _give_back(self, jobs: Sequence[Job]) -> None:
+        """Release jobs that were not attempted; whoever claims them has a whole lease again."""
+        try:
+            await self._queue.release(jobs)
+        except Exception as error:  # their leases end by themselves
+            logger.warning("%d deliveries not given back (%s)", len(jobs), reason_of(error))
+        for job in jobs:
+            self._jobs.pop(job.id, None)
+            self._fresh.discard(job.id)
+        self._freed.set()
+        self._due.set()
 
     async def _disable(self, gone: Sequence[str]) -> None:
         try:
