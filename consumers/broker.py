@@ -8,6 +8,7 @@ not idempotent, which the embedded broker refuses, so a dead letter may be writt
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
@@ -53,7 +54,7 @@ class Outgoing(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
 
 
 class RecordTooLargeError(Exception):
@@ -176,11 +177,10 @@ class KafkaProducer:
         """Produce and wait for every acknowledgement."""
         try:
             waiting = [
-                await self._client.send(record.topic, record.value, record.key, headers=list(record.headers))
-                for record in records
+                await self._client.send(topic, value, _key(key, value), headers=list(headers))
+                for topic, key, value, headers in records
             ]
-            for acknowledgement in waiting:
-                await acknowledgement
+            await asyncio.gather(*waiting)
         except MessageSizeTooLargeError as error:
             raise RecordTooLargeError(str(error)) from None
 
@@ -226,6 +226,11 @@ async def create_topics(settings: Settings, partitions: Mapping[str, int]) -> No
                 raise KafkaError(msg)
     finally:
         await admin.close()
+
+
+def _key(key: bytes | None, value: bytes | None) -> bytes | None:
+    """Return `key`, empty where there is neither key nor value: the client asserts that there is one of them."""
+    return b"" if key is None and value is None else key
 
 
 def _security(settings: Settings) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from consumers import events
+from consumers import events, public_events
 
 if TYPE_CHECKING:
     from consumers.events import EventData
@@ -33,18 +33,18 @@ DOCUMENTED: tuple[type[EventData], ...] = (
     events.VolumeAttached,
     events.VolumeDetached,
     events.FirewallChanged,
-    events.CanaryUpdated,
-    events.IncidentOpened,
-    events.IncidentResolved,
-    events.PeeringChanged,
+    public_events.CanaryUpdated,
+    public_events.IncidentOpened,
+    public_events.IncidentResolved,
+    public_events.PeeringChanged,
 )
 
 #: Accepted and published the same way; a status page needs them.
 ALSO_ACCEPTED: tuple[type[EventData], ...] = (
-    events.IncidentUpdated,
-    events.MaintenanceScheduled,
-    events.MaintenanceStarted,
-    events.MaintenanceCompleted,
+    public_events.IncidentUpdated,
+    public_events.MaintenanceScheduled,
+    public_events.MaintenanceStarted,
+    public_events.MaintenanceCompleted,
 )
 
 CATALOGUE: dict[str, type[EventData]] = {model.TYPE: model for model in DOCUMENTED + ALSO_ACCEPTED}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HEADER = "heliograph-"
-#: Kept of a value that even the dead-letter topic refuses; the whole one still stands at its coordinates.
+#: Kept of a record that even the dead-letter topic refuses; the whole one still stands at its coordinates.
 TRUNCATED_BYTES = 256 * 1024
 
 
@@ -38,12 +38,14 @@ class TooManyDeadLettersError(Exception):
     """The share of bad records passed the limit; the text says what was seen and what to do."""
 
 
-def dead_letter(topic: str, rejected: Rejected, *, value_limit: int | None = None) -> Outgoing:
-    """Return the dead letter for a record: its bytes, its headers, and ours with coordinates and reason."""
+def dead_letter(topic: str, rejected: Rejected, *, limit: int | None = None) -> Outgoing:
+    """Return the dead letter for a record: its bytes, its headers, and ours with coordinates and reason.
+
+    With `limit`: at most so many bytes of key and of value, no headers where they are more, and what the sizes were.
+    """
     record, error = rejected
-    value = record.value
-    headers = [
-        *record.headers,
+    key, value, theirs = record.key, record.value, list(record.headers)
+    ours: list[tuple[str, bytes | None]] = [
         (f"{HEADER}reason", str(error.reason).encode()),
         (f"{HEADER}detail", error.detail[:1000].encode("utf-8", "replace")),
         (f"{HEADER}topic", record.topic.encode()),
@@ -51,10 +53,16 @@ def dead_letter(topic: str, rejected: Rejected, *, value_limit: int | None = Non
         (f"{HEADER}offset", b"%d" % record.offset),
         (f"{HEADER}timestamp", b"%d" % record.timestamp),
     ]
-    if value is not None and value_limit is not None and len(value) > value_limit:
-        headers.append((f"{HEADER}original-bytes", b"%d" % len(value)))
-        value = value[:value_limit]
-    return Outgoing(topic, record.key, value, headers)
+    if limit is not None:
+        sizes = {
+            "original-bytes": len(value or b""),
+            "original-key-bytes": len(key or b""),
+            "original-headers-bytes": sum(len(name.encode()) + len(content or b"") for name, content in theirs),
+        }
+        ours += [(HEADER + name, b"%d" % size) for name, size in sizes.items() if size > limit]
+        key, value = key and key[:limit], value and value[:limit]
+        theirs = theirs if sizes["original-headers-bytes"] <= limit else []
+    return Outgoing(topic, key, value, theirs + ours)
 
 
 class DeadLetters:
@@ -73,33 +81,54 @@ class DeadLetters:
         try:
             await self._producer.send(dead_letter(self._topic, each) for each in rejected)
         except RecordTooLargeError:
-            await self._producer.send(dead_letter(self._topic, each, value_limit=TRUNCATED_BYTES) for each in rejected)
+            for each in rejected:
+                await self._write_what_fits(each)
+
+    async def _write_what_fits(self, rejected: Rejected) -> None:
+        try:
+            await self._producer.send([dead_letter(self._topic, rejected)])
+        except RecordTooLargeError:
+            await self._producer.send([dead_letter(self._topic, rejected, limit=TRUNCATED_BYTES)])
 
 
 class DeadLetterLimit:
     """Counts good and bad records over a sliding window and says when bad ones are too many."""
 
     def __init__(self, clock: Clock, *, share: float, window: float, minimum: int) -> None:
-        """Trip at `minimum` bad records that make up `share` of all within `window` seconds."""
+        """Trip at `minimum` bad records that make up `share` of all within `window` seconds; never at a share of 1."""
         self._clock = clock
         self._share = share
         self._window = window
         self._minimum = minimum
-        self._seen: deque[tuple[float, int, int]] = deque()
+        self._batches: deque[tuple[float, int, int]] = deque()
+        self._total = 0
+        self._bad = 0
 
-    def count(self, *, total: int, bad: int) -> None:
-        """Add a batch; raise `TooManyDeadLettersError` when it passes the limit, before anything is written."""
-        now = self._clock.monotonic()
-        while self._seen and self._seen[0][0] <= now - self._window:
-            self._seen.popleft()
-        all_seen = total + sum(seen for _, seen, _ in self._seen)
-        all_bad = bad + sum(seen_bad for _, _, seen_bad in self._seen)
-        if bad and all_bad >= self._minimum and all_bad >= self._share * all_seen:
+    def check(self, *, total: int, bad: int) -> None:
+        """Raise `TooManyDeadLettersError` if this batch would pass the limit; ask before anything is written."""
+        if not bad or self._share >= 1:
+            return
+        self._forget()
+        all_seen, all_bad = self._total + total, self._bad + bad
+        if all_bad >= self._minimum and all_bad >= self._share * all_seen:
             msg = (
                 f"{all_bad} of the last {all_seen} records could not be handled (limit: {self._share:.0%} of at least "
                 f"{self._minimum} within {self._window:g} s). The consumer stops here and commits nothing: find out "
                 f"which deploy changed the events, then restart; HELIOGRAPH_DEAD_LETTER_SHARE=1 lets them all through"
             )
             raise TooManyDeadLettersError(msg)
-        if total:
-            self._seen.append((now, total, bad))
+
+    def count(self, *, total: int, bad: int) -> None:
+        """Add a batch that is through. One that is tried again and again, for want of a broker, counts once."""
+        self._forget()
+        self._batches.append((self._clock.monotonic(), total, bad))
+        self._total += total
+        self._bad += bad
+
+    def _forget(self) -> None:
+        """Drop what the window has left behind."""
+        horizon = self._clock.monotonic() - self._window
+        while self._batches and self._batches[0][0] <= horizon:
+            _, total, bad = self._batches.popleft()
+            self._total -= total
+            self._bad -= bad

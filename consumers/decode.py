@@ -23,8 +23,14 @@ from consumers.events import Event
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from consumers.events import EventData
+
 MAX_RECORD_BYTES = 1_048_576
 MAX_ATTRIBUTE_CHARS = 255
+#: The last millisecond a `datetime` can hold; a producer may stamp a record with any 64-bit number.
+MAX_TIMESTAMP_MS = 253_402_300_799_999
+#: The type of a record that names none of ours.
+UNKNOWN_TYPE = "unknown"
 
 _STRUCTURED = re.compile(r"application/cloudevents\+json(\s*;.*)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -43,7 +49,7 @@ class Record(Protocol):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
 
 
 class Reason(enum.StrEnum):
@@ -60,13 +66,17 @@ class Reason(enum.StrEnum):
 
 
 class InvalidRecordError(Exception):
-    """A record that can never be handled; `detail` says where and what, without repeating its content."""
+    """A record that can never be handled; `detail` says where and what, without repeating its content.
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        """Keep both parts: the reason is counted, the detail is read."""
+    `event_type` is one of ours, or `UNKNOWN_TYPE`; never the text a producer sent.
+    """
+
+    def __init__(self, reason: Reason, detail: str, event_type: str = UNKNOWN_TYPE) -> None:
+        """Keep the parts: reason and type are counted, the detail is read."""
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.event_type = event_type
 
 
 class _Envelope(msgspec.Struct):
@@ -97,11 +107,11 @@ def decode(record: Record, *, max_bytes: int = MAX_RECORD_BYTES) -> Event:
         raise InvalidRecordError(Reason.EMPTY, "the record has no value")
     if len(value) > max_bytes:
         raise InvalidRecordError(Reason.TOO_LARGE, f"{len(value)} bytes, {max_bytes} allowed")
-    headers = dict(record.headers)
+    headers = {name: content for name, content in record.headers if content is not None}
     content_type = headers.get("content-type", b"").decode("latin-1").strip().lower()
     if content_type.startswith("application/cloudevents"):
         if not _STRUCTURED.fullmatch(content_type):
-            raise InvalidRecordError(Reason.ENCODING, f"content-type {content_type!r} is not supported")
+            raise InvalidRecordError(Reason.ENCODING, f"content-type {content_type[:100]!r} is not supported")
         envelope = _structured(value)
     elif "ce_specversion" in headers:
         envelope = _binary(headers, content_type, value)
@@ -109,7 +119,7 @@ def decode(record: Record, *, max_bytes: int = MAX_RECORD_BYTES) -> Event:
         envelope = _structured(value)
     else:
         raise InvalidRecordError(
-            Reason.ENCODING, f"neither ce_* headers nor a CloudEvents content-type ({content_type!r})"
+            Reason.ENCODING, f"neither ce_* headers nor a CloudEvents content-type ({content_type[:100]!r})"
         )
     return _event(envelope, record, headers)
 
@@ -132,7 +142,7 @@ def _structured(value: bytes) -> _Envelope:
 
 def _binary(headers: dict[str, bytes], content_type: str, value: bytes) -> _Envelope:
     if content_type and not re.fullmatch(r"(application/json|[\w.-]+/[\w.-]+\+json)(\s*;.*)?", content_type):
-        raise InvalidRecordError(Reason.ENCODING, f"content-type {content_type!r} is not JSON")
+        raise InvalidRecordError(Reason.ENCODING, f"content-type {content_type[:100]!r} is not JSON")
     try:
         attributes = {name[3:]: raw.decode("utf-8") for name, raw in headers.items() if name.startswith("ce_")}
     except UnicodeDecodeError:
@@ -164,22 +174,19 @@ def _event(envelope: _Envelope, record: Record, headers: dict[str, bytes]) -> Ev
     model = CATALOGUE.get(envelope.type)
     if model is None:
         raise InvalidRecordError(Reason.UNKNOWN_TYPE, f"{envelope.type!r} is not an event type of this service")
-    if model.IS_PUBLIC and envelope.account is not None:
-        raise InvalidRecordError(Reason.ENVELOPE, f"`account` is set on the public type {envelope.type}")
-    if not model.IS_PUBLIC and envelope.account is None:
-        raise InvalidRecordError(Reason.ENVELOPE, f"`account` is missing on the private type {envelope.type}")
     raw = bytes(envelope.data)
-    if not raw:
-        raise InvalidRecordError(Reason.ENVELOPE, "`data` is missing")
     try:
-        data = model.model_validate_json(raw)
-    except ValidationError as error:
-        raise InvalidRecordError(_schema_reason(error), describe(error)) from None
+        _check_account(model, envelope.account)
+        data = _data(model, raw)
+        time = _time(envelope.time, record.timestamp)
+    except InvalidRecordError as error:
+        error.event_type = model.TYPE
+        raise
     return Event(
         source=envelope.source,
         id=envelope.id,
         type=envelope.type,
-        time=_time(envelope.time, record.timestamp),
+        time=time,
         account=envelope.account,
         resource=data.resource(),
         data=data,
@@ -200,12 +207,28 @@ def _check_attributes(envelope: _Envelope) -> None:
         raise InvalidRecordError(Reason.ENVELOPE, "`account` is not an account id")
     content_type = (envelope.datacontenttype or "application/json").partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
-        raise InvalidRecordError(Reason.ENCODING, f"datacontenttype {content_type!r} is not JSON")
+        raise InvalidRecordError(Reason.ENCODING, f"datacontenttype {content_type[:100]!r} is not JSON")
+
+
+def _check_account(model: type[EventData], account: str | None) -> None:
+    if model.IS_PUBLIC and account is not None:
+        raise InvalidRecordError(Reason.ENVELOPE, f"`account` is set on the public type {model.TYPE}")
+    if not model.IS_PUBLIC and account is None:
+        raise InvalidRecordError(Reason.ENVELOPE, f"`account` is missing on the private type {model.TYPE}")
+
+
+def _data(model: type[EventData], raw: bytes) -> EventData:
+    if not raw:
+        raise InvalidRecordError(Reason.ENVELOPE, "`data` is missing")
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        raise InvalidRecordError(_schema_reason(error), describe(error)) from None
 
 
 def _time(text: str | None, timestamp_ms: int) -> datetime:
     if text is None:
-        return datetime.fromtimestamp(max(timestamp_ms, 0) / 1000, UTC)
+        return datetime.fromtimestamp(min(max(timestamp_ms, 0), MAX_TIMESTAMP_MS) / 1000, UTC)
     try:
         if _RFC3339.fullmatch(text):
             return datetime.fromisoformat(text.upper()).astimezone(UTC)

@@ -30,11 +30,12 @@ def cloud_event(
     event_id: str | None = None,
     traceparent: str | None = None,
 ) -> Outgoing:
-    """Return the record of an event, keyed by account, or by type where there is none.
+    """Return the record of an event, keyed by account, or by resource where there is none.
 
     `data` defaults to the type's example, `event_id` to a random UUID. Nothing is validated here: `decode` is
     what decides, for a producer as for everyone.
     """
+    content = CATALOGUE[event_type].EXAMPLE if data is None else data
     attributes: dict[str, Any] = {
         "specversion": "1.0",
         "id": event_id or str(uuid.uuid4()),
@@ -45,8 +46,16 @@ def cloud_event(
     }
     if account is not None:
         attributes["account"] = account
-    attributes["data"] = CATALOGUE[event_type].EXAMPLE if data is None else data
+    attributes["data"] = content
     headers = [("content-type", CONTENT_TYPE)]
     if traceparent is not None:
         headers.append(("traceparent", traceparent.encode()))
-    return Outgoing(topic, (account or event_type).encode(), orjson.dumps(attributes), headers)
+    return Outgoing(topic, (account or _resource(event_type, content)).encode(), orjson.dumps(attributes), headers)
+
+
+def _resource(event_type: str, data: dict[str, Any]) -> str:
+    """Return what an event is about, so that what happens to one thing stays in one partition, in order."""
+    if event_type not in CATALOGUE:
+        return event_type
+    kind, field = CATALOGUE[event_type].RESOURCE
+    return f"{kind}:{data.get(field)}" if field else kind

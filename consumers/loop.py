@@ -23,7 +23,6 @@ from consumers import inbox
 from consumers.broker import Partition
 from consumers.deadletters import Rejected, TooManyDeadLettersError
 from consumers.decode import InvalidRecordError, Reason, decode
-from consumers.metrics import UNKNOWN_TYPE
 from runtime.lifecycle import first_of, reason_of
 
 if TYPE_CHECKING:
@@ -75,6 +74,7 @@ class Loop:
         self._metrics = metrics
         self._appetite = appetite
         self._record_bytes = record_bytes
+        self._reported: set[Partition] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`; raises `TooManyDeadLettersError` when the limit is passed, nothing else.
@@ -104,12 +104,15 @@ class Loop:
     async def _process(self, batch: Sequence[Record]) -> None:
         """Take one batch through every step, in order."""
         valid, rejected = self._decode(batch)
-        self._limit.count(total=len(batch), bad=len(rejected))
+        self._limit.check(total=len(batch), bad=len(rejected))
         fresh, refused = await self._handle(valid)
-        if rejected or refused:
-            await self._dead_letters.write([*rejected, *refused])
+        bad = [*rejected, *refused]
+        if bad:
+            self._limit.check(total=len(batch), bad=len(bad))
+            await self._dead_letters.write(bad)
         await self._consumer.commit(_next_offsets(batch))
-        self._count(batch, valid, fresh, [*rejected, *refused])
+        self._limit.count(total=len(batch), bad=len(bad))
+        self._count(batch, valid, fresh, bad)
 
     def _decode(self, batch: Sequence[Record]) -> tuple[list[tuple[Record, Event]], list[Rejected]]:
         valid: list[tuple[Record, Event]] = []
@@ -126,15 +129,14 @@ class Loop:
         try:
             return await self._transact([event for _, event in valid]), []
         except UNFIT as error:
-            logger.warning("a record of this batch cannot be handled (%s); going one by one", reason_of(error))
+            logger.warning("a record of this batch cannot be handled (%s); going one by one", _unfit(error))
         fresh: list[Event] = []
         refused: list[Rejected] = []
         for record, event in valid:
             try:
                 fresh += await self._transact([event])
             except UNFIT as error:
-                detail = error.detail if isinstance(error, InvalidRecordError) else type(error).__name__
-                refused.append(Rejected(record, InvalidRecordError(Reason.HANDLER, detail)))
+                refused.append(Rejected(record, InvalidRecordError(Reason.HANDLER, _unfit(error), event.type)))
         return fresh, refused
 
     async def _transact(self, events: Sequence[Event]) -> list[Event]:
@@ -148,6 +150,8 @@ class Loop:
                     after = await handler(connection, fresh)
                     if after is not None:
                         afterwards.append(after)
+        for event_type, count in Counter(event.type for event in fresh).items():
+            self._metrics.ingested.labels(event_type, "new").inc(count)
         for after in afterwards:
             after()
         return fresh
@@ -157,28 +161,32 @@ class Loop:
         batch: Sequence[Record],
         valid: Sequence[tuple[Record, Event]],
         fresh: Sequence[Event],
-        rejected: Sequence[Rejected],
+        bad: Sequence[Rejected],
     ) -> None:
-        ingested = self._metrics.ingested
-        seen: Counter[str] = Counter(event.type for _, event in valid)
-        new: Counter[str] = Counter(event.type for event in fresh)
-        types = {(record.topic, record.partition, record.offset): event.type for record, event in valid}
-        for record, error in rejected:
-            event_type = types.get((record.topic, record.partition, record.offset), UNKNOWN_TYPE)
-            ingested.labels(event_type, "dead_lettered").inc()
+        """Count what is known only when the batch is through; new events are counted when they are committed."""
+        duplicates = Counter(event.type for _, event in valid)
+        duplicates -= Counter(event.type for event in fresh)
+        duplicates -= Counter(error.event_type for _, error in bad if error.reason is Reason.HANDLER)
+        for event_type, count in duplicates.items():
+            self._metrics.ingested.labels(event_type, "duplicate").inc(count)
+        for _, error in bad:
+            self._metrics.ingested.labels(error.event_type, "dead_lettered").inc()
             self._metrics.dead_letters.labels(error.reason).inc()
-            seen[event_type] -= 1
-        for event_type, count in new.items():
-            ingested.labels(event_type, "new").inc(count)
-        for event_type, count in (seen - new).items():
-            if event_type != UNKNOWN_TYPE:
-                ingested.labels(event_type, "duplicate").inc(count)
         for record in {(record.topic, record.partition): record for record in batch}.values():
             self._metrics.last_record.labels(record.topic, str(record.partition)).set(record.timestamp / 1000)
 
     def _report_lag(self) -> None:
-        for (topic, partition), records in self._consumer.lag().items():
+        lags = self._consumer.lag()
+        for topic, partition in self._reported - lags.keys():  # another member's now
+            self._metrics.lag.remove(topic, str(partition))
+        for (topic, partition), records in lags.items():
             self._metrics.lag.labels(topic, str(partition)).set(records)
+        self._reported = set(lags)
+
+
+def _unfit(error: Exception) -> str:
+    """Return why a handler cannot take a record; the database's own words may repeat its content."""
+    return error.detail if isinstance(error, InvalidRecordError) else type(error).__name__
 
 
 def _first_offsets(batch: Sequence[Record]) -> dict[Partition, int]:

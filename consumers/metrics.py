@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING
 from prometheus_client import Counter, Gauge
 
 from consumers.catalogue import CATALOGUE
-from consumers.decode import Reason
+from consumers.decode import UNKNOWN_TYPE, Reason
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
-
-#: The label of a dead letter whose type is not one of ours; never the text a producer sent.
-UNKNOWN_TYPE = "unknown"
 
 
 class ConsumerMetrics:

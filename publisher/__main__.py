@@ -59,26 +59,22 @@ def _root(
     if version:
         typer.echo(f"heliograph {VERSION}")
         raise Exit(EXIT_DONE)
+    if ctx.invoked_subcommand is None:  # global options alone
+        typer.echo(ctx.get_help(), err=True)
+        raise Exit(EXIT_USAGE)
 
 
 def run(arguments: list[str]) -> int:
     """Run one command; return its exit code. Global options may stand anywhere on the line."""
-    is_debug = "--debug" in arguments
     try:
         code = app(args=_global_options_first(arguments), prog_name="heliograph", standalone_mode=False)
-    except TyperException as error:
-        return _refuse(error, is_debug=is_debug)
-    except USAGE_ERRORS as error:
-        return _fail(error, str(error), EXIT_USAGE, is_debug=is_debug)
-    except FAILURES as error:
-        return _fail(error, str(error), EXIT_FAILED, is_debug=is_debug)
-    except DATABASE_REFUSALS as error:
-        return _fail(error, f"HELIOGRAPH_DATABASE_URL: {reason_of(error)}", EXIT_FAILED, is_debug=is_debug)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
-    except Exception as error:  # the last resort: a bug is still one line, and says how to see more
-        text = f"{type(error).__name__}: {reason_of(error)} (this is a bug; --debug shows where)"
-        return _fail(error, text, EXIT_FAILED, is_debug=is_debug)
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exception(error)
+        text, code = _last_words(error)
+        print(text, file=sys.stderr)  # noqa: T201 - stderr is where errors go, logging or not
     return code if isinstance(code, int) else EXIT_DONE
 
 
@@ -87,20 +83,23 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def _refuse(error: TyperException, *, is_debug: bool) -> int:
-    """Say what is wrong with the command line; a group without a command is answered with its help."""
-    text = error.format_message().replace("Value error, ", "")  # what typer's own validation leaves in front
-    if type(error).__name__ == "NoArgsIsHelpError":
-        print(text, file=sys.stderr)  # noqa: T201 - nothing was asked for that stdout could answer
-        return EXIT_USAGE
-    return _fail(error, text or type(error).__name__, error.exit_code, is_debug=is_debug)
-
-
-def _fail(error: BaseException, text: str, code: int, *, is_debug: bool) -> int:
-    if is_debug:
-        traceback.print_exception(error)
-    print(f"heliograph: {text}", file=sys.stderr)  # noqa: T201 - stderr is where errors go, logging or not
-    return code
+def _last_words(error: Exception) -> tuple[str, int]:
+    """Return what an error is to a person, in one line, and the exit code it means."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its help is the answer
+        return str(error), EXIT_USAGE
+    if isinstance(error, TyperException):
+        code = error.exit_code
+        text = error.format_message().replace("Value error, ", "")  # what typer's own validation leaves in front
+    elif isinstance(error, USAGE_ERRORS):
+        text, code = str(error), EXIT_USAGE
+    elif isinstance(error, FAILURES):
+        text, code = str(error), EXIT_FAILED
+    elif isinstance(error, DATABASE_REFUSALS):
+        text, code = f"HELIOGRAPH_DATABASE_URL: {reason_of(error)}", EXIT_FAILED
+    else:  # a bug is still one line, and says how to see more
+        text = f"{type(error).__name__}: {reason_of(error)} (this is a bug; --debug shows where)"
+        code = EXIT_FAILED
+    return f"heliograph: {text or type(error).__name__}", code
 
 
 def _global_options_first(arguments: list[str]) -> list[str]:
@@ -113,7 +112,9 @@ def _global_options_first(arguments: list[str]) -> list[str]:
         elif argument == "--debug" or argument.startswith("--config="):
             front.append(argument)
         elif argument == "--config":
-            front += [argument, *([value] if (value := next(remaining, None)) is not None else [])]
+            if (value := next(remaining, None)) is None:
+                return [argument]  # or the command would be taken for its value
+            front += [argument, value]
         else:
             rest.append(argument)
     return front + rest

@@ -93,13 +93,16 @@ def check_url(url: str, *, allow_loopback_http: bool) -> URL:
         raise InvalidEndpointError(f"url: must be at most {MAX_URL_CHARS} printable ASCII characters without spaces")
     try:
         parsed = URL(url)
+        host = parsed.host  # decodes punycode, which may not be any
+    except UnicodeError:
+        raise InvalidEndpointError("url: its host is not a domain name") from None
     except ValueError as error:
         raise InvalidEndpointError(f"url: {error}") from None
     if parsed.user is not None or parsed.password is not None:
         raise InvalidEndpointError("url: must not carry a user or password")
-    if not parsed.host:
+    if not host:
         raise InvalidEndpointError("url: has no host")
-    is_loopback = parsed.host in {"127.0.0.1", "::1", "localhost"}
+    is_loopback = host in {"127.0.0.1", "::1", "localhost"}
     if parsed.scheme != "https" and not (parsed.scheme == "http" and is_loopback and allow_loopback_http):
         raise InvalidEndpointError("url: must begin with https://")
     return parsed.with_fragment(None)

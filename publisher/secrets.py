@@ -75,7 +75,7 @@ class Vault:
             )
         try:
             return cipher.decrypt(sealed.blob[:NONCE_BYTES], sealed.blob[NONCE_BYTES:], _bind(owner))
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # the latter for what is too short to hold a nonce
             raise SealError(
                 f"the secret of endpoint {owner.endpoint} does not open with key {sealed.key_id!r}: the key or the "
                 f"row was changed"

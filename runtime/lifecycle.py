@@ -8,14 +8,7 @@ import logging
 import signal
 from typing import TYPE_CHECKING, TypeVar
 
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    RetryError,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_exponential,
-)
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -40,24 +33,26 @@ async def until_reachable(
 ) -> T:
     """Call `connect` with growing pauses until it succeeds; raise `UnreachableError` after `timeout` seconds.
 
-    Only `errors` are worth another try; each failure is logged once with the pause that follows.
+    Only `errors` are worth another try; each failure is logged once with the pause that follows. A `connect` that
+    hangs is cut off: nothing here takes longer than `timeout`.
     """
+    reason = "no answer"
 
     def report(state: RetryCallState) -> None:
+        nonlocal reason
         reason = reason_of(state.outcome.exception() if state.outcome else None)
         pause = state.next_action.sleep if state.next_action else 0.0
         logger.warning("%s at %s is not reachable (%s); trying again in %.1f s", what, address, reason, pause)
 
     retrying = AsyncRetrying(
-        retry=retry_if_exception_type(errors),
-        wait=wait_exponential(multiplier=0.25, max=5),
-        stop=stop_after_delay(timeout),
-        before_sleep=report,
+        retry=retry_if_exception_type(errors), wait=wait_exponential(multiplier=0.25, max=5), before_sleep=report
     )
     try:
-        return await retrying(connect)
-    except RetryError as error:
-        reason = reason_of(error.last_attempt.exception())
+        async with asyncio.timeout(timeout) as limit:
+            return await retrying(connect)
+    except TimeoutError:
+        if not limit.expired():  # it is `connect`'s own, and not among `errors`
+            raise
         msg = f"{what} at {address} did not answer within {timeout:g} s ({reason})"
         raise UnreachableError(msg) from None
 
@@ -91,8 +86,12 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
 
 
 async def first_of(stop: asyncio.Event, seconds: float) -> bool:
-    """Wait for `stop`, at most `seconds`; say whether it is set."""
+    """Wait for `stop`, at most `seconds`; say whether it is set.
+
+    Not with `asyncio.wait_for`: until Python 3.12 it loses a cancellation that comes in the moment of the event.
+    """
     if not stop.is_set():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await stop.wait()
     return stop.is_set()

@@ -6,12 +6,15 @@ written, so a record's arguments cannot leak through a formatter that dumps ever
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
+
+from runtime.lifecycle import reason_of
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
@@ -50,7 +53,11 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # half a surrogate pair, a huge number, a key that is no text: slow beats lost
+            text = json.dumps(line, default=str, skipkeys=True, ensure_ascii=False)
+            return text.encode(errors="replace").decode()
 
 
 class TextFormatter(logging.Formatter):
@@ -69,5 +76,5 @@ class TextFormatter(logging.Formatter):
         if record.exc_info and self._show_traceback:
             text += "\n" + self.formatException(record.exc_info)
         elif record.exc_info and record.exc_info[1] is not None:
-            text += f" ({type(record.exc_info[1]).__name__}: {record.exc_info[1]})"
+            text += f" ({type(record.exc_info[1]).__name__}: {reason_of(record.exc_info[1])})"
         return text

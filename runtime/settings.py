@@ -46,7 +46,7 @@ def _split(value: object) -> object:
 
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -295,7 +295,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _beside_socket(dsn: object) -> dict[str, Any]:
     if not isinstance(dsn, str):
         return {}
-    host = parse_qs(urlsplit(dsn).query).get("host", [""])[0]
+    try:
+        host = parse_qs(urlsplit(dsn).query).get("host", [""])[0]
+    except ValueError:  # said by the validation that follows
+        return {}
     path = Path(host, BESIDE_SOCKET)
     return _read_toml(path) if host.startswith("/") and path.is_file() else {}
 
@@ -317,7 +320,8 @@ def masked(name: str, value: object) -> str:
             userinfo, _, host = parts.netloc.rpartition("@")
             parts = parts._replace(netloc=f"{userinfo.partition(':')[0]}:{MASK}@{host}")
         query = re.sub(r"(password=)[^&]*", rf"\1{MASK}", parts.query)
-        return urlunsplit(parts._replace(query=query))
+        shown = urlunsplit(parts._replace(query=query))
+        return shown if parts.netloc else shown.replace(":", "://", 1)  # urlunsplit drops an empty host's slashes
     if isinstance(value, SecretStr):
         return MASK
     if isinstance(value, tuple):

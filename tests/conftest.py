@@ -11,7 +11,7 @@ import asyncio
 import base64
 import os
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
@@ -91,7 +91,7 @@ def settings(dsn: str, bootstrap: str) -> Settings:
     return made
 
 
-def _settings(**values: object) -> Settings:
+def _settings(**values: Any) -> Settings:
     is_embedded = os.environ.get("HELIOGRAPH_TEST_BROKER") != "apache"
     return runtime_settings.load(
         environ={},

@@ -98,7 +98,6 @@ async def _database(settings: Settings) -> list[Finding]:
         return [Finding("database", f"{address}: {reason_of(error)}", "see the server's log")]
     finally:
         await pool.close()
-    skew = abs(SystemClock().unix() - seconds)
     return [
         Finding("database", f"PostgreSQL {version} at {address}"),
         Finding(
@@ -106,12 +105,15 @@ async def _database(settings: Settings) -> list[Finding]:
             f"at migration {found or 'none'}, this release needs {needed}",
             "" if found == needed else "run heliograph migrate",
         ),
-        Finding(
-            "clock",
-            f"{skew:.1f} s apart from the database's",
-            "" if skew < TOLERATED_SKEW else "synchronise this machine and the database's (chrony, systemd-timesyncd)",
-        ),
+        _clock(abs(SystemClock().unix() - seconds)),
     ]
+
+
+def _clock(skew: float) -> Finding:
+    """Compare with the database's: due times are its, timestamps and signatures are this machine's."""
+    detail = f"{skew:.1f} s apart from the database's"
+    advice = "synchronise this machine and the database's (chrony, systemd-timesyncd)"
+    return Finding("clock", detail, "" if skew < TOLERATED_SKEW else advice)
 
 
 async def _broker(settings: Settings) -> list[Finding]:

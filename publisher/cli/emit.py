@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,7 +72,7 @@ def _read(data: str | None) -> dict[str, Any] | None:
         except OSError as error:
             raise CommandUsageError(f"--data: {data[1:]} cannot be read ({error.strerror})") from None
     else:
-        text = data.encode()
+        text = os.fsencode(data)
     try:
         content = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -95,8 +96,8 @@ def _check(outgoing: Outgoing) -> None:
     try:
         decode(cast("Record", record))
     except InvalidRecordError as error:
-        option = "--data: " if error.reason is Reason.SCHEMA else ""
-        raise CommandUsageError(f"{option}{error.detail}") from None
+        option = "--account" if error.reason is Reason.ENVELOPE else "--data"
+        raise CommandUsageError(f"{option}: {error.detail.removeprefix('`account` ')}") from None
 
 
 async def _produce(settings: Settings, make: Callable[[], Outgoing], count: int) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from runtime.settings import Settings
 
 T = TypeVar("T")
+#: What the table holds.
+LONGEST_DESCRIPTION = 256
 group = typer.Typer(help="Endpoints of customers.", no_args_is_help=True)
 
 
@@ -40,6 +42,8 @@ def add(
     description: Annotated[str, typer.Option(help="A note for people.")] = "",
 ) -> int:
     """Subscribe a URL. Prints the endpoint and its secret as JSON: the secret is shown this once."""
+    if len(description) > LONGEST_DESCRIPTION:
+        raise CommandUsageError(f"--description: must be at most {LONGEST_DESCRIPTION} characters")
     settings = context.of(ctx).settings()
     settings.require("database_url", "secret_keys")
     directory = Directory(
@@ -53,7 +57,7 @@ def add(
     try:
         endpoint_id, secret = uvloop.run(_with_connection(settings, register))
     except InvalidEndpointError as error:
-        raise CommandUsageError(f"--{error}") from None
+        raise CommandUsageError(f"--{error}".replace("--events:", "--event:")) from None
     shown = {"id": endpoint_id, "account": account, "url": url, "events": filters, "secret": secret}
     typer.echo(orjson.dumps(shown).decode())
     return EXIT_DONE

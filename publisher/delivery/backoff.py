@@ -1,8 +1,8 @@
 """How long to wait before the next attempt: exponential with jitter, derived from retries and window. Pure.
 
-The waits grow by `GROWTH` and are scaled so that, with the largest jitter and every attempt using its whole
-timeout, the last attempt still ends inside the window. Three retries in an hour give about 1 min 32 s, 7 min
-40 s and 38 min: the first is soon enough for a restart, the last late enough for an outage.
+The waits grow by the same factor and are scaled so that, with the largest jitter and every attempt using its
+whole timeout, the last attempt still ends inside the window. Three retries in an hour give about 1 min 35 s,
+7 min 56 s and 39 min 39 s: the first is soon enough for a restart, the last late enough for an outage.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tenacity.wait import wait_base
 
 GROWTH = 5.0
+#: The last wait is at most this many times the first: more retries grow more slowly instead of beginning at nothing.
+SPREAD = 25.0
 #: Each wait is spread evenly over ± this share, so that endpoints which failed together do not return together.
 JITTER = 0.2
 
@@ -50,8 +52,9 @@ def delay(policy: Policy, attempt: int, rng: Random) -> float:
 @lru_cache(maxsize=64)
 def _waits(policy: Policy) -> wait_base:
     room = policy.window - (policy.retries + 1) * policy.attempt_timeout
-    units = sum(GROWTH**step for step in range(policy.retries))
-    return wait_exponential(multiplier=room / (units * (1 + JITTER)), exp_base=GROWTH, max=policy.window)
+    growth = min(GROWTH, SPREAD ** (1 / max(1, policy.retries - 1)))
+    units = sum(growth**step for step in range(policy.retries))
+    return wait_exponential(multiplier=room / (units * (1 + JITTER)), exp_base=growth, max=policy.window)
 
 
 def _after(attempt: int) -> RetryCallState:

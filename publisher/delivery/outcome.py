@@ -66,6 +66,7 @@ _ERRORS: tuple[tuple[type[BaseException], Result], ...] = (
     (TimeoutError, Result.TIMEOUT),
     (aiohttp.ClientConnectorDNSError, Result.DNS),
     (UnicodeError, Result.DNS),  # the resolver's codec on a label that is empty or too long
+    (aiohttp.InvalidURL, Result.DNS),  # the connector on `2130706433` and other spellings of an address
     (aiohttp.ClientConnectorCertificateError, Result.TLS),
     (aiohttp.ClientSSLError, Result.TLS),
     (ssl.SSLError, Result.TLS),
@@ -124,14 +125,15 @@ def decide(
     """Say what becomes of a delivery after attempt number `attempt`.
 
     `elapsed` is seconds since its first attempt began, `asked` what `retry_after` gave. The delay never puts the
-    next attempt's end past the policy's window; a receiver may ask for longer, and gets the end of the window.
+    next attempt's end past the policy's window: a receiver may ask for longer, and gets the end of the window;
+    when not even an attempt made at once would end inside it, the retries that are left are not made.
     """
     if result is Result.OK:
         return DELIVERED
     if result is Result.GONE:
         return Verdict("dropped", disables=True)
-    if attempt > policy.retries:
+    latest = policy.window - policy.attempt_timeout - elapsed
+    if attempt > policy.retries or latest < 0:
         return DROPPED
     delay = max(backoff.delay(policy, attempt, rng), asked or 0.0)
-    latest = max(0.0, policy.window - policy.attempt_timeout - elapsed)
     return Verdict("retry", delay=min(delay, latest))

@@ -76,7 +76,7 @@ class Recorder:
             except Exception:
                 if len(group) == 1:  # written off here; its lease ends and it is attempted again
                     logger.exception("the result of delivery %s cannot be recorded", group[0].delivery_id)
-                    self._on_recorded(group, {group[0].delivery_id})
+                    self._on_recorded(group, set())
                     return
                 for finished in group:  # one result must not keep the others from being written
                     await self._write([finished])

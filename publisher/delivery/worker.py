@@ -145,11 +145,12 @@ class Worker:
         recording = asyncio.create_task(self._recorder.run(), name="record results")
         claiming = asyncio.create_task(self._claim(), name="claim deliveries")
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait((recording, claiming, stopping), return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait((recording, claiming, stopping), return_when=asyncio.FIRST_COMPLETED)
         await _end(claiming, stopping)
-        deadline = self._clock.monotonic() + self._drain_timeout
-        while self._tasks and (left := deadline - self._clock.monotonic()) > 0:
-            await asyncio.wait(self._tasks, timeout=left)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_timeout):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
         self._fresh_slots = 0  # what ends from here on starts nothing new
         await _end(*self._tasks)
         await _end(recording)
@@ -160,6 +161,8 @@ class Worker:
                 await self._give_back([*self._jobs.values(), *unattempted])
         except Exception as error:  # what is not written is sent again when its lease is over
             logger.warning("results not recorded at shutdown (%s)", reason_of(error))
+        for task in ended:
+            task.result()  # neither loop ends by itself: if one did, the process must not look healthy
 
     async def _claim(self) -> None:
         pause = FIRST_PAUSE

@@ -1,0 +1,151 @@
+"""The promise itself: the service may be killed at any moment, and no event is lost.
+
+2,000 events for 20 accounts go through a real process that gets SIGKILL again and again, each time while
+requests are under way, once the moment it is ready. Afterwards every endpoint has every event, every delivery
+stands recorded, and what came twice came as the same message. The moments are random; the seed is printed, and
+HELIOGRAPH_TEST_SEED repeats it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import asyncpg
+import orjson
+
+from consumers import broker
+from consumers.catalogue import CATALOGUE
+from consumers.encode import cloud_event
+from publisher.endpoints import Directory
+from publisher.ids import Ids
+from publisher.secrets import Vault
+from runtime.clock import SystemClock
+from tests.support.customers import Customers
+from tests.support.process import Heliograph, environ_of, started, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from consumers.broker import Outgoing
+    from runtime.settings import Settings
+
+EVENTS = 2000
+ACCOUNTS = [f"acct_{number:02}" for number in range(20)]
+#: One endpoint for the first half of the accounts, two for the others.
+ENDPOINTS = {
+    account: [f"{account}-{number}" for number in range(1 if position < len(ACCOUNTS) // 2 else 2)]
+    for position, account in enumerate(ACCOUNTS)
+}
+KILLS = 4
+EVENT_TYPE = "server.power.on"
+#: Short leases: what a killed process held is taken over after three seconds.
+ATTEMPT_TIMEOUT, LEASE_MARGIN = 2, 1
+
+UNDELIVERED = "SELECT count(*) FROM deliveries WHERE state <> 'delivered'"
+
+
+def account_of(number: int) -> str:
+    return ACCOUNTS[number % len(ACCOUNTS)]
+
+
+EXPECTED = {(name, f"ORD-{number}") for number in range(EVENTS) for name in ENDPOINTS[account_of(number)]}
+
+
+async def test_killed_at_any_moment_it_loses_nothing(settings: Settings) -> None:
+    seed = int(os.environ.get("HELIOGRAPH_TEST_SEED") or random.SystemRandom().randrange(10**6))
+    moments = sorted(random.Random(seed).sample(range(1, len(EXPECTED)), KILLS))
+    print(f"seed {seed}: SIGKILL after {', '.join(map(str, moments))} requests, and once as soon as it is ready")  # noqa: T201 - for a failure's report
+    environ = environ_of(settings, attempt_timeout=ATTEMPT_TIMEOUT, lease_margin=LEASE_MARGIN)
+    connection = await asyncpg.connect(settings.dsn())
+    try:
+        async with Customers().listening() as customers:
+            await subscribe(settings, connection, customers)
+            await produce(settings)
+            for moment in moments:
+                async with started("serve", environ=environ) as service:
+                    await service.ready()
+                    await arrivals(customers, service, moment)
+                    await service.kill()
+            async with started("serve", environ=environ) as service:
+                await service.ready()
+                await service.kill()
+            async with started("serve", environ=environ) as service:
+                await service.ready()
+                await customers.until(lambda: customers.arrivals.keys() >= EXPECTED, "every event everywhere", 60)
+                await until(lambda: is_zero(connection, UNDELIVERED), "every delivery recorded")
+                assert (await service.terminate()).code == 0
+        check_arrivals(customers)
+        await check_rows(connection, customers)
+    finally:
+        await connection.close()
+
+
+async def subscribe(settings: Settings, connection: asyncpg.Connection[asyncpg.Record], customers: Customers) -> None:
+    directory = Directory(Vault(settings.keys()), Ids(SystemClock()), allow_loopback_http=True)
+    for account, names in ENDPOINTS.items():
+        for name in names:
+            _, secret = await directory.register(
+                connection, account=account, url=customers.url(name), events=["server.*"]
+            )
+            customers.trust(name, secret)
+
+
+async def produce(settings: Settings) -> None:
+    producer = broker.KafkaProducer(settings, linger_ms=5)
+    await producer.start()
+    try:
+        await producer.send(events(settings.kafka_topic_events))
+    finally:
+        await producer.stop()
+
+
+def events(topic: str) -> Iterator[Outgoing]:
+    for number in range(EVENTS):
+        yield cloud_event(
+            topic,
+            EVENT_TYPE,
+            time=datetime(2026, 11, 1, tzinfo=UTC),
+            source="/test",
+            account=account_of(number),
+            event_id=f"event-{number}",
+            data={**CATALOGUE[EVENT_TYPE].EXAMPLE, "order_number": f"ORD-{number}"},
+        )
+
+
+async def arrivals(customers: Customers, service: Heliograph, moment: int) -> None:
+    try:
+        await customers.until(lambda: customers.count >= moment, f"{moment} requests", 45)
+    except AssertionError as error:
+        raise AssertionError(service.explain(str(error))) from None
+
+
+async def is_zero(connection: asyncpg.Connection[asyncpg.Record], query: str) -> bool:
+    return bool(await connection.fetchval(query) == 0)
+
+
+def check_arrivals(customers: Customers) -> None:
+    assert customers.refused == []
+    assert customers.arrivals.keys() == EXPECTED
+    twice = customers.count - len(EXPECTED)
+    print(f"{customers.count} requests for {len(EXPECTED)} deliveries: {twice} came more than once")  # noqa: T201 - the same
+    assert twice > 0, "no kill met a request under way: this run has proven nothing"
+    for where, requests in customers.arrivals.items():
+        assert len(set(requests)) == 1, f"{where} got different requests for one event"
+    messages = {(order, request.message_id) for (_, order), (request, *_) in customers.arrivals.items()}
+    assert len(messages) == EVENTS, "an event became more than one message"
+    for request, *_ in customers.arrivals.values():
+        body = orjson.loads(request.body)
+        assert (body["id"], body["type"]) == (request.message_id, EVENT_TYPE)
+
+
+async def check_rows(connection: asyncpg.Connection[asyncpg.Record], customers: Customers) -> None:
+    assert await connection.fetchval("SELECT count(*) FROM inbox") == EVENTS
+    assert await connection.fetchval("SELECT count(*) FROM messages") == EVENTS
+    rows = await connection.fetch("SELECT id, state, last_result, attempts FROM deliveries")
+    assert {row["id"] for row in rows} == {each[0].delivery_id for each in customers.arrivals.values()}
+    assert {(row["state"], row["last_result"]) for row in rows} == {("delivered", "2xx")}
+    recorded = await connection.fetchval("SELECT count(*) FROM attempts WHERE result = '2xx'")
+    assert recorded == len(rows) == len(EXPECTED)

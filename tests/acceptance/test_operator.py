@@ -1,0 +1,296 @@
+"""The commands around the service, as processes: what they do, what they say, and what they must never say."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import orjson
+import pytest
+
+from consumers import broker
+from consumers.decode import decode
+from migrations import runner
+from publisher import VERSION
+from runtime.settings import MASK, Settings, variable
+from tests.support.commands import ACCOUNT, add_webhook, emit
+from tests.support.process import Finished, environ_of, run, started
+from tests.support.receiver import Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from consumers.events import Event
+
+NOWHERE = "127.0.0.1:1"
+DATABASE_URL, KAFKA_BOOTSTRAP, SECRET_KEYS = map(variable, ("database_url", "kafka_bootstrap", "secret_keys"))
+
+
+@pytest.fixture
+async def empty(settings: Settings, postgres: str) -> AsyncIterator[dict[str, str]]:
+    """The environment of a test whose database has no schema yet."""
+    name = settings.dsn().partition("?")[0].rpartition("/")[2]
+    connection = await asyncpg.connect(postgres)
+    await connection.execute(f"CREATE DATABASE {name}_empty")
+    yield environ_of(settings, database_url=settings.dsn().replace(f"/{name}?", f"/{name}_empty?"))
+    await connection.execute(f"DROP DATABASE {name}_empty WITH (FORCE)")
+    await connection.close()
+
+
+def one_line(finished: Finished, code: int) -> str:
+    """Return what a refused command said: one line on stderr, nothing on stdout."""
+    assert (finished.code, finished.stdout) == (code, []), finished
+    assert len(finished.stderr) == 1, finished
+    assert finished.stderr[0].startswith("heliograph: "), finished
+    return finished.stderr[0].removeprefix("heliograph: ")
+
+
+# --- the command line itself ------------------------------------------------------------------------------------
+
+
+async def test_the_console_script_tells_its_version() -> None:
+    script = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("heliograph"), "--version", stdout=asyncio.subprocess.PIPE
+    )
+    stdout, _ = await script.communicate()
+    assert (script.returncode, stdout) == (0, f"heliograph {VERSION}\n".encode())
+
+
+async def test_what_is_not_understood_is_one_line_and_exit_code_2() -> None:
+    command, option = await asyncio.gather(run("sevre"), run("serve", "--embeded"))
+    assert one_line(command, 2).startswith("No such command 'sevre'.")
+    assert one_line(option, 2).startswith("No such option: --embeded")
+
+
+async def test_debug_shows_the_traceback_and_still_the_line(settings: Settings) -> None:
+    environ = environ_of(settings, kafka_topic_events="no.such.topic")
+    finished = await run("serve", "--debug", environ=environ)
+    assert finished.code == 1
+    assert "Traceback (most recent call last):" in finished.stderr
+    assert finished.stderr[-1].startswith("heliograph: Kafka at ")
+
+
+# --- migrate ----------------------------------------------------------------------------------------------------
+
+
+async def test_migrate_works_twice_and_by_two_at_once(empty: dict[str, str]) -> None:
+    both = await asyncio.gather(run("migrate", environ=empty), run("migrate", environ=empty))
+    assert [each.code for each in both] == [0, 0], both
+    assert f"migrated from nothing to {runner.head()}" in {each.stdout[0] for each in both}
+    again = await run("migrate", environ=empty)
+    assert (again.code, again.stdout, again.stderr) == (0, [f"at {runner.head()} already"], [])
+
+
+# --- config -----------------------------------------------------------------------------------------------------
+
+
+async def test_config_lists_every_setting_with_where_it_stands(tmp_path: Path) -> None:
+    toml = tmp_path / "heliograph.toml"
+    toml.write_text('retries = 5\nkafka_group = "from-the-file"\nkafka_bootstrap = ["a:1", "b:2"]\n')
+    environ = {variable("kafka_group"): "from-the-environment", variable("config"): str(toml)}
+    by_variable = await run("config", environ=environ)
+    by_option = await run("config", "--config", str(toml), environ={variable("kafka_group"): "from-the-environment"})
+    assert by_variable == by_option
+    assert (by_option.code, by_option.stderr) == (0, [])
+    shown = dict(line.split("  # ", 1)[0].split("=", 1) for line in by_option.stdout)
+    assert list(shown) == [variable(name) for name in Settings.model_fields]
+    assert shown[variable("retries")] == "5"
+    assert shown[variable("kafka_group")] == "from-the-environment"
+    assert shown[variable("kafka_bootstrap")] == "a:1,b:2"
+    for line, (name, field) in zip(by_option.stdout, Settings.model_fields.items(), strict=True):
+        assert field.description
+        assert line.endswith(f"; {field.description}"), f"{name} is not explained"
+    assert "# default: 3; " in next(line for line in by_option.stdout if line.startswith(variable("retries")))
+
+
+# --- doctor -----------------------------------------------------------------------------------------------------
+
+
+async def test_doctor_finds_nothing_where_all_is_well(settings: Settings) -> None:
+    finished = await run("doctor", environ=environ_of(settings))
+    assert finished.code == 0, finished
+    checks = [line.split()[:2] for line in finished.stdout[:-1]]
+    assert checks == [["ok", name] for name in ("settings", "database", "schema", "clock", "broker", "topics", "gpg")]
+    assert finished.stdout[-1] == "all 7 checks passed"
+    assert finished.stderr == []
+
+
+async def test_doctor_names_each_failure_and_what_to_do(
+    settings: Settings, empty: dict[str, str], tmp_path: Path
+) -> None:
+    environ = environ_of(settings)
+    no_database = environ[DATABASE_URL].replace("/test_", "/no_test_")
+    (tmp_path / "setpriv").symlink_to(shutil.which("setpriv") or sys.executable)
+    cases: list[tuple[dict[str, str], str, str, str]] = [
+        ({}, "settings", "not set: HELIOGRAPH_DATABASE_URL", "heliograph config"),
+        ({**environ, variable("retries"): "many"}, "settings", "HELIOGRAPH_RETRIES: ", "heliograph config"),
+        ({**environ, DATABASE_URL: f"postgresql://{NOWHERE}/x"}, "database", f"{NOWHERE}/x did not", "start Postgr"),
+        ({**environ, DATABASE_URL: no_database}, "database", "does not exist", "correct HELIOGRAPH_DATABASE_URL"),
+        (empty, "schema", "at migration none, this release needs", "run heliograph migrate"),
+        ({**environ, KAFKA_BOOTSTRAP: NOWHERE}, "broker", f"Kafka at {NOWHERE} did not", "start Kafka there"),
+        ({**environ, variable("kafka_topic_events"): "none.such"}, "topics", "missing: none.such", "create them"),
+        ({**environ, "PATH": str(tmp_path)}, "gpg", "not found in PATH", "install GnuPG"),
+    ]
+    all_finished = await asyncio.gather(*(run("doctor", environ=given) for given, *_ in cases))
+    for (_, name, detail, advice), finished in zip(cases, all_finished, strict=True):
+        assert (finished.code, finished.stderr) == (1, []), finished
+        failures = [number for number, line in enumerate(finished.stdout) if line.startswith("FAIL")]
+        assert len(failures) == 1, finished
+        failed, remedy = finished.stdout[failures[0] : failures[0] + 2]
+        assert failed.split()[1] == name, finished
+        assert detail in failed
+        assert remedy.lstrip().startswith("-> ")
+        assert advice in remedy
+        assert finished.stdout[-1].startswith("1 of ")
+
+
+# --- webhook ----------------------------------------------------------------------------------------------------
+
+
+async def test_webhook_add_shows_the_secret_once_and_list_never(settings: Settings) -> None:
+    environ = environ_of(settings)
+    options = ("--event", "server.*", "--event", "topup.created", "--description", "the panel")
+    added = await run(
+        *("webhook", "add", "--account", ACCOUNT, "--url", "https://example.com/hooks", *options), environ=environ
+    )
+    shown = orjson.loads(added.stdout[0])
+    assert shown.keys() == {"id", "account", "url", "events", "secret"}
+    assert len(base64.b64decode(shown["secret"].removeprefix("whsec_"))) == 32
+    own, others = await asyncio.gather(
+        run("webhook", "list", "--account", ACCOUNT, environ=environ),
+        run("webhook", "list", "--account", "acct_2", environ=environ),
+    )
+    (listed,) = map(orjson.loads, own.stdout)
+    assert (listed["id"], listed["url"], listed["status"]) == (shown["id"], shown["url"], "active")
+    assert (listed["events"], listed["description"]) == (["server.*", "topup.created"], "the panel")
+    assert "whsec_" not in str(own)
+    assert others == Finished(0, [], [])
+
+
+async def test_webhook_add_refuses_what_cannot_be_an_endpoint(settings: Settings) -> None:
+    environ = environ_of(settings, env="production")
+    good = {"--account": ACCOUNT, "--url": "https://example.com/"}
+    wrong = [
+        ({"--url": "http://127.0.0.1:9/"}, "--url: must begin with https://"),
+        ({"--url": "https://user:pw@example.com/"}, "--url: must not carry a user or password"),
+        ({"--account": "../etc"}, "--account: is not an account id"),
+        ({"--event": "server.explode"}, "--event: 'server.explode' is no event type"),
+        ({"--description": "x" * 257}, "--description: "),
+    ]
+    all_finished = await asyncio.gather(
+        *(
+            run("webhook", "add", *(part for pair in (good | given).items() for part in pair), environ=environ)
+            for given, _ in wrong
+        )
+    )
+    for (_, words), finished in zip(wrong, all_finished, strict=True):
+        assert one_line(finished, 2).startswith(words)
+    assert (await run("webhook", "list", "--account", ACCOUNT, environ=environ)).stdout == []
+
+
+# --- emit -------------------------------------------------------------------------------------------------------
+
+
+async def produced(settings: Settings, count: int) -> list[Event]:
+    """Return the first `count` events of the topic; fail when there are fewer, or more."""
+    consumer = broker.KafkaConsumer(settings, [settings.kafka_topic_events], lambda: None)
+    await consumer.start()
+    try:
+        events: list[Event] = []
+        async with asyncio.timeout(30):
+            while len(events) < count:
+                events += map(decode, await consumer.poll(100, 1))
+        events += map(decode, await consumer.poll(100, 1))
+    finally:
+        await consumer.stop()
+    assert len(events) == count
+    return events
+
+
+async def test_emit_produces_what_is_right_and_nothing_else(settings: Settings, tmp_path: Path) -> None:
+    environ = environ_of(settings)
+    data = {"service_code": "vm.s", "bastion": "STO", "initiated_by": "customer", "order_number": "ORD-1", "more": 1.50}
+    good, short = tmp_path / "good.json", tmp_path / "short.json"
+    good.write_text(json.dumps(data))
+    short.write_text(json.dumps(data | {"bastion": "MARS"}))
+    power = ("emit", "server.power.on", "--account", ACCOUNT)
+    wrong = [
+        ((*power, "--data", '{"order_number"'), "--data: is not JSON"),
+        ((*power, "--data", "[]"), "--data: must be a JSON object"),
+        ((*power, "--data", "{}"), "--data: data.order_number: "),
+        ((*power, "--data", f"@{short}"), "--data: data.bastion: "),
+        ((*power, "--data", f"@{tmp_path}/none"), f"--data: {tmp_path}/none cannot be read ("),
+        ((*power, "--count", "0"), "Invalid value for '--count'"),
+        (("emit", "server.explode"), "TYPE: 'server.explode' is not an event type"),
+        (("emit", "server.power.on", "--account", "../etc"), "--account: "),
+        (("emit", "canary.updated", "--account", ACCOUNT), "--account: "),
+    ]
+    all_finished = await asyncio.gather(*(run(*arguments, environ=environ) for arguments, _ in wrong))
+    for (_, words), finished in zip(wrong, all_finished, strict=True):
+        assert one_line(finished, 2).startswith(words)
+
+    finished = await run(*power, "--data", f"@{good}", "--count", "3", environ=environ)
+    assert finished == Finished(0, [f"3 server.power.on produced to {settings.kafka_topic_events} for {ACCOUNT}"], [])
+    await emit(environ, "topup.created")
+    finished = await run("emit", "canary.updated", environ=environ)
+    assert finished == Finished(0, [f"1 canary.updated produced to {settings.kafka_topic_events}"], [])
+
+    events = await produced(settings, 5)
+    powered = [event for event in events if event.type == "server.power.on"]
+    assert len({event.id for event in powered}) == 3
+    assert {event.account for event in powered} == {ACCOUNT}
+    assert all(orjson.loads(event.raw) == data for event in powered)
+    assert sorted(event.type for event in events if event.type != "server.power.on") == [
+        "canary.updated",
+        "topup.created",
+    ]
+
+
+# --- what no command may say ------------------------------------------------------------------------------------
+
+
+async def test_no_output_holds_a_secret(settings: Settings) -> None:
+    """A password and a key with known text go in; the words of every command, at their loudest, are searched."""
+    key = base64.b64encode(b"canary-of-thirty-two-bytes-long!").decode()
+    word = "canary-password"
+    url = settings.dsn().replace("postgres@", f"postgres:{word}@")
+    assert word in url
+    environ = environ_of(settings) | {
+        DATABASE_URL: url,
+        SECRET_KEYS: f"canary:{key}",
+        variable("kafka_sasl_username"): "heliograph",
+        variable("kafka_sasl_password"): word,
+    }
+    nowhere = {**environ, DATABASE_URL: f"postgresql://u:{word}@{NOWHERE}/x", variable("startup_timeout"): "0.5"}
+    torn = {**environ, DATABASE_URL: f"postgresql://u:{word}#@{NOWHERE}/x"}
+    unfit = {**environ, SECRET_KEYS: f"canary:{key}x"}
+    heard: list[str] = []
+    async with Receiver().listening() as receiver, started("serve", "--debug", environ=environ) as service:
+        await service.ready()
+        secret = await add_webhook(environ, receiver.url)
+        receiver.trust(secret)
+        await emit(environ, "server.provisioned")
+        await receiver.until(lambda r: bool(r.received))
+        heard.append(str(await service.terminate()))
+    assert "SIGTERM: draining" in heard[0]
+    commands = [("config",), ("doctor",), ("migrate",), ("serve",), ("webhook", "list", "--account", ACCOUNT)]
+    all_finished = await asyncio.gather(
+        *(run(*command, "--debug", environ=nowhere) for command in commands),
+        *(run(*command, "--debug", environ=given) for command in commands[:2] for given in (torn, unfit)),
+        run("config", environ=environ),
+        run("doctor", "--debug", environ=environ),
+        run("migrate", "--debug", environ=environ),
+        run("webhook", "list", "--account", ACCOUNT, "--debug", environ=environ),
+        run("emit", "server.deleted", "--debug", environ=environ),
+    )
+    heard += map(str, all_finished)
+    assert f"{SECRET_KEYS}={MASK}" in heard[-5]
+    for text in heard:
+        for canary in (key, word, secret, secret.removeprefix("whsec_")):
+            assert canary not in text

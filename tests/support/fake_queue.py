@@ -1,0 +1,143 @@
+"""The delivery queue in memory: what a worker's test needs of one, with a clock that moves when told to.
+
+It keeps the promises of `publisher.queue.Queue`; tests/contract/test_queue.py holds it to them beside PostgreSQL.
+Time passes for it on its own clock, which stands for the database's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from publisher.queue import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from publisher.endpoints import Endpoint
+    from publisher.queue import Finished, Message
+    from tests.support.time import FakeClock
+
+
+@dataclass
+class Row:
+    """A delivery as the queue keeps it."""
+
+    endpoint: Endpoint
+    message: Message
+    state: str
+    created_at: float
+    due_at: float | None
+    lease: int | None = None
+    first_try_at: float | None = None
+    attempts: list[Finished] = field(default_factory=list)
+
+
+class FakeQueue:
+    """Satisfies `publisher.queue.Queue`; `until` waits for what a worker does to it."""
+
+    def __init__(self, clock: FakeClock, *, lease_seconds: float = 30.0) -> None:
+        self.rows: dict[str, Row] = {}
+        #: Endpoints that are gone or inactive, by id.
+        self.inactive: set[str] = set()
+        #: What the next calls raise, in turn, before they work again.
+        self.claim_faults: deque[Exception] = deque()
+        self.record_faults: deque[Exception] = deque()
+        #: How often `claim` was called.
+        self.claims = 0
+        self._clock = clock
+        self._lease_seconds = lease_seconds
+        self._changed = asyncio.Event()
+
+    def add(self, job: Job, *, is_leased: bool = False, due_in: float = 0.0) -> Job:
+        """Insert the delivery of `job`: waiting, or under the job's lease from the start."""
+        now = self._clock.monotonic()
+        self.rows[job.id] = Row(
+            endpoint=job.endpoint,
+            message=job.message,
+            state="leased" if is_leased else "pending",
+            created_at=now,
+            due_at=now + (self._lease_seconds if is_leased else due_in),
+            lease=job.lease if is_leased else None,
+        )
+        self._changed.set()
+        return job
+
+    async def until(self, condition: Callable[[FakeQueue], bool], seconds: float = 10) -> None:
+        """Wait for changes until `condition` holds."""
+        async with asyncio.timeout(seconds):
+            while not condition(self):
+                self._changed.clear()
+                await self._changed.wait()
+
+    def states(self) -> dict[str, str]:
+        return {delivery_id: row.state for delivery_id, row in self.rows.items()}
+
+    def due_in(self, delivery_id: str) -> float | None:
+        """Return in how many seconds a delivery is due."""
+        due_at = self.rows[delivery_id].due_at
+        return None if due_at is None else due_at - self._clock.monotonic()
+
+    # --- the protocol -----------------------------------------------------------------------------------------------
+
+    async def claim(self, limit: int, lease: int) -> list[Job]:
+        await asyncio.sleep(0)  # a database is never instantaneous
+        self.claims += 1
+        self._changed.set()
+        if self.claim_faults:
+            raise self.claim_faults.popleft()
+        now = self._clock.monotonic()
+        due = sorted(
+            (row.due_at, delivery_id)
+            for delivery_id, row in self.rows.items()
+            if row.due_at is not None and row.due_at <= now
+        )
+        claimed = []
+        for _, delivery_id in due[:limit]:
+            row = self.rows[delivery_id]
+            if row.endpoint.id in self.inactive:
+                row.state, row.lease, row.due_at = "cancelled", None, None
+                continue
+            row.state, row.lease, row.due_at = "leased", lease, now + self._lease_seconds
+            claimed.append(
+                Job(
+                    id=delivery_id,
+                    lease=lease,
+                    endpoint=row.endpoint,
+                    message=row.message,
+                    attempt=len(row.attempts) + 1,
+                    tried_for=0.0 if row.first_try_at is None else now - row.first_try_at,
+                    age=now - row.created_at,
+                )
+            )
+        return claimed
+
+    async def record(self, finished: Sequence[Finished]) -> set[str]:
+        await asyncio.sleep(0)
+        if self.record_faults:
+            raise self.record_faults.popleft()
+        now = self._clock.monotonic()
+        held = set()
+        for each in finished:
+            row = self.rows.get(each.delivery_id)
+            if row is None or row.lease != each.lease:
+                continue
+            held.add(each.delivery_id)
+            row.state, row.lease = each.state, None
+            row.due_at = now + each.delay if each.state == "retry" else None
+            row.attempts.append(each)
+            if row.first_try_at is None:
+                row.first_try_at = now - each.duration_ms / 1000
+        self._changed.set()
+        return held
+
+    async def release(self, jobs: Sequence[Job]) -> None:
+        await asyncio.sleep(0)
+        for job in jobs:
+            row = self.rows.get(job.id)
+            if row is not None and row.lease == job.lease:
+                row.state, row.lease = "retry" if row.attempts else "pending", None
+                row.due_at = self._clock.monotonic()
+        self._changed.set()

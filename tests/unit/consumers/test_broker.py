@@ -1,0 +1,77 @@
+"""How the clients are told to connect: every way a cluster may want to be spoken to, without a cluster."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from consumers import broker
+from runtime import settings as runtime_settings
+
+
+def security(**given: Any) -> dict[str, Any]:
+    settings = runtime_settings.load(environ={}, kafka_bootstrap="a.example:9092,b.example:9093", **given)
+    return broker._security(settings)
+
+
+def test_plaintext_is_the_bootstrap_servers_and_nothing_else() -> None:
+    assert security() == {
+        "bootstrap_servers": ["a.example:9092", "b.example:9093"],
+        "client_id": "heliograph",
+        "security_protocol": "PLAINTEXT",
+    }
+
+
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
+def test_sasl(protocol: str) -> None:
+    options = security(
+        kafka_security_protocol=protocol,
+        kafka_sasl_mechanism="SCRAM-SHA-256",
+        kafka_sasl_username="heliograph",
+        kafka_sasl_password="pässword",  # noqa: S106 - not one
+    )
+    assert (options["security_protocol"], options["sasl_mechanism"]) == (protocol, "SCRAM-SHA-256")
+    assert (options["sasl_plain_username"], options["sasl_plain_password"]) == ("heliograph", "pässword")
+    assert ("ssl_context" in options) is (protocol == "SASL_SSL")
+
+
+def test_tls_verifies_whom_it_speaks_to() -> None:
+    options = security(kafka_security_protocol="SSL")
+    context = options["ssl_context"]
+    assert isinstance(context, ssl.SSLContext)
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert not any(name.startswith("sasl") for name in options)
+
+
+async def test_a_rebalance_is_reported_and_never_raises(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[int] = []
+    settings = runtime_settings.load(environ={}, kafka_bootstrap="a.example:9092")
+    consumer = broker.KafkaConsumer(settings, ["events"], lambda: seen.append(1))
+    try:
+        with caplog.at_level("INFO"):
+            consumer.on_partitions_assigned([TopicPartition("events", 1), TopicPartition("events", 0)])
+            consumer.on_partitions_assigned([])
+            consumer.on_partitions_revoked([TopicPartition("events", 0)])
+        assert len(seen) == 2
+        assert "assigned events/0, events/1" in caplog.text
+        assert "assigned nothing" in caplog.text
+    finally:
+        await consumer.stop()
+
+
+def test_offsets_are_ours_to_commit_and_a_new_group_starts_at_the_first_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(broker, "AIOKafkaConsumer", lambda **options: given.update(options))
+    monkeypatch.setattr(broker, "AIOKafkaProducer", lambda **options: given.update(options))
+    settings = runtime_settings.load(environ={}, kafka_bootstrap="a.example:9092", kafka_session_timeout=10)
+    broker.KafkaConsumer(settings, ["events"], lambda: None)
+    broker.KafkaProducer(settings, linger_ms=5)
+    assert given["enable_auto_commit"] is False
+    assert given["auto_offset_reset"] == "earliest"
+    assert given["group_id"] == "heliograph"
+    assert (given["session_timeout_ms"], given["heartbeat_interval_ms"]) == (10_000, 3_000)
+    assert "value_deserializer" not in given
+    assert (given["acks"], given["linger_ms"]) == ("all", 5)
