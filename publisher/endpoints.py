@@ -32,12 +32,16 @@ INSERT INTO endpoints (account_id, id, url, events, description) VALUES ($1, $2,
 SEAL = """
 INSERT INTO endpoint_secrets (account_id, endpoint_id, version, key_id, sealed) VALUES ($1, $2, $3, $4, $5)
 """
-ACTIVE_OF_ACCOUNTS = """
-SELECT id, version FROM endpoints WHERE account_id = ANY ($1::text[]) AND status = 'active'
+#: The number of secrets in force tells that an overlap has ended, which changes no version.
+_ACTIVE = """
+SELECT e.id, e.version, (
+    SELECT count(*) FROM endpoint_secrets s
+    WHERE s.account_id = e.account_id AND s.endpoint_id = e.id AND (s.expires_at IS NULL OR s.expires_at > now())
+)
+FROM endpoints e
 """
-ACTIVE_OF_IDS = """
-SELECT id, version FROM endpoints WHERE id = ANY ($1::text[]) AND status = 'active'
-"""
+ACTIVE_OF_ACCOUNTS = f"{_ACTIVE} WHERE e.account_id = ANY ($1::text[]) AND e.status = 'active'"
+ACTIVE_OF_IDS = f"{_ACTIVE} WHERE e.id = ANY ($1::text[]) AND e.status = 'active'"
 READ = """
 SELECT e.account_id, e.id, e.version, e.url, e.events, s.version AS secret_version, s.key_id, s.sealed
 FROM endpoints e JOIN endpoint_secrets s ON s.account_id = e.account_id AND s.endpoint_id = e.id
@@ -171,9 +175,9 @@ class Directory:
     async def _prepare(self, connection: Connection, rows: Iterable[asyncpg.Record]) -> list[Endpoint]:
         endpoints = []
         missing = []
-        for endpoint_id, version in rows:
+        for endpoint_id, version, secrets_in_force in rows:
             ready = self._ready.get(endpoint_id)
-            if ready is not None and ready.version == version:
+            if ready is not None and (ready.version, len(ready.keys)) == (version, secrets_in_force):
                 endpoints.append(ready)
             else:
                 missing.append(endpoint_id)

@@ -58,7 +58,11 @@ class FanOut:
     async def __call__(self, connection: Connection, events: Sequence[Event]) -> AfterCommit | None:
         """Insert what `events` mean; return what is to happen once that is committed."""
         private = await self._addressed(connection, events)
-        public = [event for event in events if event.account is None]
+        public = [
+            event
+            for event in events
+            if event.account is None and await queue.is_wanted(connection, sorted(selectors(event.type)))
+        ]
         if not private and not public:
             return None
         sequences = await _number(connection, [*(event for event, _ in private), *public])

@@ -115,6 +115,12 @@ async def enqueue(
     )
 
 
+async def is_wanted(connection: Connection, selectors: Sequence[str]) -> bool:
+    """Say whether any active endpoint has one of `selectors`."""
+    wanted: bool = await connection.fetchval(SQL["is_wanted"], list(selectors))
+    return wanted
+
+
 async def enqueue_public(connection: Connection, message: Message, selectors: Sequence[str], delivery_stem: str) -> int:
     """Insert a public message and a waiting delivery for every active endpoint with one of `selectors`.
 

@@ -22,6 +22,9 @@ SELECT account_id, $5 || left(replace(gen_random_uuid()::text, '-', ''), 20), id
 FROM endpoints
 WHERE status = 'active' AND events && $6::text[]
 
+-- name: is_wanted
+SELECT EXISTS (SELECT FROM endpoints WHERE status = 'active' AND events && $1::text[])
+
 -- name: claim
 WITH due AS (
     SELECT id FROM deliveries
@@ -55,7 +58,7 @@ WITH outcome AS (
         attempts = o.number,
         last_result = o.result,
         due_at = CASE WHEN o.state = 'retry' THEN now() + make_interval(secs => o.delay) END,
-        first_try_at = coalesce(d.first_try_at, to_timestamp(o.attempted_at)),
+        first_try_at = coalesce(d.first_try_at, now() - make_interval(secs => o.duration_ms / 1000.0)),
         ended_at = CASE WHEN o.state <> 'retry' THEN now() END
     FROM outcome o
     WHERE d.id = o.delivery_id AND d.lease = o.lease

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import tempfile
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -38,16 +40,21 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """DSN of a PostgreSQL with a migrated template database."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
-    asyncio.run(server.start())
-    try:
-        asyncio.run(_execute(server.dsn, f"CREATE DATABASE {TEMPLATE}"))
-        asyncio.run(runner.migrate(_settings(database_url=_in_database(server.dsn, TEMPLATE))))
-        yield server.dsn
-    finally:
-        asyncio.run(server.stop())
+def postgres() -> Iterator[str]:
+    """DSN of a PostgreSQL with a migrated template database.
+
+    Not below pytest's own folder: as root the server runs under another account, and a second pytest that starts
+    meanwhile closes that folder to it.
+    """
+    with tempfile.TemporaryDirectory(prefix="heliograph-tests-") as folder:
+        server = EmbeddedPostgres(Path(folder, "postgres"))
+        asyncio.run(server.start())
+        try:
+            asyncio.run(_execute(server.dsn, f"CREATE DATABASE {TEMPLATE}"))
+            asyncio.run(runner.migrate(_settings(database_url=_in_database(server.dsn, TEMPLATE))))
+            yield server.dsn
+        finally:
+            asyncio.run(server.stop())
 
 
 @pytest.fixture

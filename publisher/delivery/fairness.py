@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from publisher.queue import Job
     from runtime.clock import Clock
 
-#: Endpoints remembered without an attempt under way; past it those that succeeded last are forgotten.
-REMEMBERED = 50_000
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:

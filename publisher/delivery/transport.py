@@ -38,6 +38,8 @@ ROUTES = 20_000
 KEEPALIVE = 15.0
 DNS_CACHE = 30
 
+SWITCHING_PROTOCOLS = 101
+
 _NO_TIMERS = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
 
@@ -95,6 +97,9 @@ class Transport:
             while True:
                 connection = await self._connector.connect(route.request, [], _NO_TIMERS)
                 is_fresh = _mark_used(connection)
+                if connection.protocol is not None and connection.protocol.should_close:
+                    connection.close()  # it spoke out of turn: what it said is not the answer to come
+                    continue
                 try:
                     return await self._exchange(connection, content)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
@@ -117,19 +122,34 @@ class Transport:
         )
         transport.write(content)
         message, payload = await protocol.read()
-        while 100 <= message.code < 200:  # noqa: PLR2004 - interim answers are not the answer
+        while 100 <= message.code < 200 and message.code != SWITCHING_PROTOCOLS:  # noqa: PLR2004 - interim, not the answer
             message, payload = await protocol.read()
-        response = Response(message.code, message.headers.get("retry-after"), await self._read(payload))
-        if payload.is_eof():
+        body = await self._read(protocol, payload)
+        response = Response(message.code, message.headers.get("retry-after"), body)
+        if payload.is_eof() and message.code != SWITCHING_PROTOCOLS:
             connection.release()
         return response
 
-    async def _read(self, payload: StreamReader) -> bytes:
-        """Read up to the limit; an answer that breaks off has still been given."""
+    async def _read(self, protocol: ResponseHandler, payload: StreamReader) -> bytes:
+        """Read up to the limit; an answer that breaks off has still been given.
+
+        A body that cannot be parsed closes the connection without waking its reader, so both are waited for.
+        """
         content = bytearray()
         try:
-            while len(content) < self._response_bytes and not payload.at_eof():
-                content += await payload.read(self._response_bytes - len(content))
+            while (missing := self._response_bytes - len(content)) > 0 and not payload.at_eof():
+                closed = protocol.closed
+                if payload.is_eof() or closed is None:
+                    content += payload.read_nowait(missing)
+                    break
+                reading = asyncio.ensure_future(payload.read(missing))
+                try:
+                    await asyncio.wait((reading, closed), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    reading.cancel() if not reading.done() else None
+                if not reading.done():
+                    break
+                content += reading.result()
         except aiohttp.ClientError:
             pass
         return bytes(content)

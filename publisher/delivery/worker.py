@@ -159,6 +159,7 @@ class Worker:
             async with asyncio.timeout(LAST_WRITE):
                 await self._recorder.flush()
                 await self._give_back([*self._jobs.values(), *unattempted])
+                await asyncio.gather(*self._tasks)  # endpoints that said 410 in the last group
         except Exception as error:  # what is not written is sent again when its lease is over
             logger.warning("results not recorded at shutdown (%s)", reason_of(error))
         for task in ended:
@@ -200,9 +201,9 @@ class Worker:
         """The pipeline: sign, send, name the result, decide, hand over to be recorded."""
         started = self._clock.monotonic()
         unix = self._clock.unix()
-        headers = request.headers(job, int(unix), self._header_prefix)
         response: Response | None = None
         try:
+            headers = request.headers(job, int(unix), self._header_prefix)
             response = await self._transport.post(job.endpoint.url, headers, job.message.body)
             result = outcome.result_of_status(response.status)
         except Exception as error:  # every class has a result; an unknown one is `internal`, and the worker lives

@@ -121,8 +121,15 @@ async def test_data_outlives_a_stop_and_a_kill(data_dir: Path) -> None:
     assert (data_dir / "secret_keys").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("sign", ["*", "*/postgres/base", "*/postgres/postmaster.pid", "*/broker.log"])
+@pytest.mark.parametrize(
+    ("sign", "number"),
+    [
+        ("*", signal.SIGTERM),
+        ("*/postgres/base", signal.SIGINT),
+        ("*/postgres/postmaster.pid", signal.SIGTERM),
+        ("*/broker.log", signal.SIGINT),
+    ],
+)
 async def test_it_stops_at_any_point_of_its_start(sign: str, number: signal.Signals) -> None:
     """Each `sign` is the trace of a step; the last one may be met before or after the ready line."""
     async with started("serve", "--embedded") as service:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -63,9 +64,7 @@ async def test_the_console_script_tells_its_version() -> None:
 
 
 async def test_what_is_not_understood_is_one_line_and_exit_code_2() -> None:
-    command, option = await asyncio.gather(run("sevre"), run("serve", "--embeded"))
-    assert one_line(command, 2).startswith("No such command 'sevre'.")
-    assert one_line(option, 2).startswith("No such option: --embeded")
+    assert one_line(await run("serve", "--embeded"), 2).startswith("No such option: --embeded")
 
 
 async def test_debug_shows_the_traceback_and_still_the_line(settings: Settings) -> None:
@@ -127,27 +126,38 @@ async def test_doctor_names_each_failure_and_what_to_do(
     environ = environ_of(settings)
     no_database = environ[DATABASE_URL].replace("/test_", "/no_test_")
     (tmp_path / "setpriv").symlink_to(shutil.which("setpriv") or sys.executable)
-    cases: list[tuple[dict[str, str], str, str, str]] = [
-        ({}, "settings", "not set: HELIOGRAPH_DATABASE_URL", "heliograph config"),
-        ({**environ, variable("retries"): "many"}, "settings", "HELIOGRAPH_RETRIES: ", "heliograph config"),
-        ({**environ, DATABASE_URL: f"postgresql://{NOWHERE}/x"}, "database", f"{NOWHERE}/x did not", "start Postgr"),
-        ({**environ, DATABASE_URL: no_database}, "database", "does not exist", "correct HELIOGRAPH_DATABASE_URL"),
-        (empty, "schema", "at migration none, this release needs", "run heliograph migrate"),
-        ({**environ, KAFKA_BOOTSTRAP: NOWHERE}, "broker", f"Kafka at {NOWHERE} did not", "start Kafka there"),
-        ({**environ, variable("kafka_topic_events"): "none.such"}, "topics", "missing: none.such", "create them"),
-        ({**environ, "PATH": str(tmp_path)}, "gpg", "not found in PATH", "install GnuPG"),
+    nowhere = {**environ, DATABASE_URL: f"postgresql://{NOWHERE}/x", KAFKA_BOOTSTRAP: NOWHERE}
+    unprepared = {**empty, variable("kafka_topic_events"): "none.such", "PATH": str(tmp_path)}
+    cases: list[tuple[dict[str, str], list[tuple[str, str, str]]]] = [
+        (
+            nowhere,
+            [
+                ("database", f"database at {NOWHERE}/x did not answer within 3 s (", "start PostgreSQL there"),
+                ("broker", f"Kafka at {NOWHERE} did not answer within 3 s (", "start Kafka there"),
+            ],
+        ),
+        (
+            unprepared,
+            [
+                ("schema", f"at migration none, this release needs {runner.head()}", "run heliograph migrate"),
+                ("topics", "missing: none.such", "create them"),
+                ("gpg", "not found in PATH", "install GnuPG"),
+            ],
+        ),
+        ({**environ, DATABASE_URL: no_database}, [("database", "does not exist", "correct HELIOGRAPH_DATABASE_URL")]),
     ]
-    all_finished = await asyncio.gather(*(run("doctor", environ=given) for given, *_ in cases))
-    for (_, name, detail, advice), finished in zip(cases, all_finished, strict=True):
+    all_finished = await asyncio.gather(*(run("doctor", environ=given) for given, _ in cases))
+    for (_, expected), finished in zip(cases, all_finished, strict=True):
         assert (finished.code, finished.stderr) == (1, []), finished
         failures = [number for number, line in enumerate(finished.stdout) if line.startswith("FAIL")]
-        assert len(failures) == 1, finished
-        failed, remedy = finished.stdout[failures[0] : failures[0] + 2]
-        assert failed.split()[1] == name, finished
-        assert detail in failed
-        assert remedy.lstrip().startswith("-> ")
-        assert advice in remedy
-        assert finished.stdout[-1].startswith("1 of ")
+        assert len(failures) == len(expected), finished
+        for number, (name, detail, advice) in zip(failures, expected, strict=True):
+            failed, remedy = finished.stdout[number : number + 2]
+            assert failed.split()[1] == name, finished
+            assert detail in failed
+            assert remedy.lstrip().startswith("-> ")
+            assert advice in remedy
+        assert re.fullmatch(rf"{len(expected)} of \d checks failed", finished.stdout[-1])
 
 
 # --- webhook ----------------------------------------------------------------------------------------------------
@@ -178,10 +188,7 @@ async def test_webhook_add_refuses_what_cannot_be_an_endpoint(settings: Settings
     good = {"--account": ACCOUNT, "--url": "https://example.com/"}
     wrong = [
         ({"--url": "http://127.0.0.1:9/"}, "--url: must begin with https://"),
-        ({"--url": "https://user:pw@example.com/"}, "--url: must not carry a user or password"),
-        ({"--account": "../etc"}, "--account: is not an account id"),
         ({"--event": "server.explode"}, "--event: 'server.explode' is no event type"),
-        ({"--description": "x" * 257}, "--description: "),
     ]
     all_finished = await asyncio.gather(
         *(
@@ -221,14 +228,8 @@ async def test_emit_produces_what_is_right_and_nothing_else(settings: Settings, 
     short.write_text(json.dumps(data | {"bastion": "MARS"}))
     power = ("emit", "server.power.on", "--account", ACCOUNT)
     wrong = [
-        ((*power, "--data", '{"order_number"'), "--data: is not JSON"),
-        ((*power, "--data", "[]"), "--data: must be a JSON object"),
-        ((*power, "--data", "{}"), "--data: data.order_number: "),
-        ((*power, "--data", f"@{short}"), "--data: data.bastion: "),
-        ((*power, "--data", f"@{tmp_path}/none"), f"--data: {tmp_path}/none cannot be read ("),
-        ((*power, "--count", "0"), "Invalid value for '--count'"),
+        ((*power, "--data", f"@{short}", "--count", "2"), "--data: data.bastion: "),
         (("emit", "server.explode"), "TYPE: 'server.explode' is not an event type"),
-        (("emit", "server.power.on", "--account", "../etc"), "--account: "),
         (("emit", "canary.updated", "--account", ACCOUNT), "--account: "),
     ]
     all_finished = await asyncio.gather(*(run(*arguments, environ=environ) for arguments, _ in wrong))
@@ -279,10 +280,11 @@ async def test_no_output_holds_a_secret(settings: Settings) -> None:
         await receiver.until(lambda r: bool(r.received))
         heard.append(str(await service.terminate()))
     assert "SIGTERM: draining" in heard[0]
-    commands = [("config",), ("doctor",), ("migrate",), ("serve",), ("webhook", "list", "--account", ACCOUNT)]
     all_finished = await asyncio.gather(
-        *(run(*command, "--debug", environ=nowhere) for command in commands),
-        *(run(*command, "--debug", environ=given) for command in commands[:2] for given in (torn, unfit)),
+        run("serve", "--debug", environ=nowhere),
+        run("doctor", "--debug", environ=nowhere),
+        run("migrate", "--debug", environ=torn),
+        run("doctor", "--debug", environ=unfit),
         run("config", environ=environ),
         run("doctor", "--debug", environ=environ),
         run("migrate", "--debug", environ=environ),

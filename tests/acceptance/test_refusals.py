@@ -102,17 +102,10 @@ async def test_a_port_that_is_taken_is_named(settings: Settings, listener: str, 
     assert "address already in use" in words
 
 
-async def test_settings_that_cannot_be_are_usage_errors(settings: Settings) -> None:
-    missing = environ_of(settings)
-    del missing["HELIOGRAPH_SECRET_KEYS"]
-    wrong = environ_of(settings, kafka_bootstrap="127.0.0.1")
-    unknown = {**environ_of(settings), "HELIOGRAPH_RETRYS": "3"}
-    for environ, words in (
-        (missing, "HELIOGRAPH_SECRET_KEYS is not set ("),
-        (wrong, "HELIOGRAPH_KAFKA_BOOTSTRAP: '127.0.0.1' is not host:port"),
-        (unknown, "HELIOGRAPH_RETRYS in the environment is not a setting; did you mean HELIOGRAPH_RETRIES?"),
-    ):
-        assert last_words(await run("serve", environ=environ), 2).startswith(words)
+async def test_a_setting_that_is_missing_is_a_usage_error(settings: Settings) -> None:
+    environ = environ_of(settings)
+    del environ["HELIOGRAPH_SECRET_KEYS"]
+    assert last_words(await run("serve", environ=environ), 2).startswith("HELIOGRAPH_SECRET_KEYS is not set (")
 
 
 async def test_an_unfit_key_is_named_and_not_shown(settings: Settings) -> None:

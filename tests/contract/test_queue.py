@@ -183,11 +183,8 @@ async def test_an_attempt_without_an_answer_is_kept_too(bench: Bench) -> None:
 
 
 async def test_tried_for_runs_from_the_first_attempt_by_the_queue_s_own_clock(
-    bench: Bench, dsn_if_real: str | None, request: pytest.FixtureRequest
+    bench: Bench,
 ) -> None:
-    if dsn_if_real is not None:
-        reason = "queue.sql: record stores first_try_at from attempted_at, the worker's clock; Job says the database's"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     await bench.add("a")
     await bench.queue.record([_finished(await _claim_one(bench), "retry", delay=100)])
     await bench.pass_time(100)

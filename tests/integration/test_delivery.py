@@ -205,7 +205,6 @@ async def test_a_job_that_cannot_even_be_signed_does_not_keep_the_others(receive
         await bench.queue.until(lambda queue: queue.states()["dlv_good"] == "delivered")
 
 
-@pytest.mark.xfail(strict=True, reason="worker.py: signing stands before the `try`; what it raises keeps its slot")
 async def test_a_job_that_cannot_even_be_signed_gives_its_slot_back(receiver: Receiver) -> None:
     unusable = an_endpoint(receiver.url, keys=cast("tuple[bytes, ...]", (None,)))
     async with a_worker() as bench:
@@ -382,7 +381,6 @@ async def test_a_database_that_is_away_does_not_hold_up_a_stop(
         assert bench.queue.states() == {"dlv_1": "leased"}  # sent again when the lease is over
 
 
-@pytest.mark.xfail(strict=True, reason="worker.py: what the last flush starts (`_disable`) is not waited for")
 async def test_a_410_that_comes_during_the_drain_disables_its_endpoint() -> None:
     asked = asyncio.Event()
 

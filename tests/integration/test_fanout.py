@@ -183,9 +183,6 @@ async def test_a_public_event_nobody_wants_wakes_nobody(bench: Bench) -> None:
     assert (bench.jobs, bench.woken) == ([], 0)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="fanout.py: a public event takes a number and a message row before it is known who wants it"
-)
 async def test_a_public_event_nobody_wants_leaves_no_trace_either(bench: Bench) -> None:
     await bench.publish(an_event("canary.updated"))
     assert await _is_empty(bench)

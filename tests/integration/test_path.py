@@ -41,9 +41,7 @@ async def test_an_event_becomes_a_signed_webhook_and_a_row(settings: Settings) -
     connection = await asyncpg.connect(settings.dsn())
     directory = Directory(Vault(settings.keys()), Ids(SystemClock()), allow_loopback_http=True)
     async with Receiver().listening() as receiver, running(settings):
-        _, secret = await directory.register(
-            connection, account="acct_1", url=receiver.url, events=["server.*"]
-        )
+        _, secret = await directory.register(connection, account="acct_1", url=receiver.url, events=["server.*"])
         receiver.trust(secret)
         producer = broker.KafkaProducer(settings)
         await producer.start()

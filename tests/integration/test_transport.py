@@ -89,9 +89,6 @@ async def test_nobody_listening_is_a_connect_failure() -> None:
         assert await attempt(transport, URL(f"http://127.0.0.1:{kit.port_of_nobody()}/")) is Result.CONNECT
 
 
-@pytest.mark.xfail(
-    strict=True, reason="transport.py: after a parser error in the body `_read` waits for the timeout"
-)
 async def test_a_body_that_breaks_off_in_its_second_chunk_has_still_been_answered() -> None:
     async def behaviour(conversation: kit.Conversation) -> None:
         await conversation.send(CHUNKED + b"4\r\npart\r\n")
@@ -101,7 +98,6 @@ async def test_a_body_that_breaks_off_in_its_second_chunk_has_still_been_answere
     assert await _result_of(behaviour) == (Result.OK, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="transport.py: 101 is taken for an interim answer and waited on")
 async def test_switching_protocols_is_no_interim_answer() -> None:
     switching = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"
     assert await _result_of(kit.answers(switching)) == (Result.PROTOCOL, 1)
@@ -344,7 +340,6 @@ async def test_an_idle_connection_the_receiver_has_closed_is_not_tried() -> None
         assert (receiver.connections, len(receiver.requests)) == (2, 2)
 
 
-@pytest.mark.xfail(strict=True, reason="transport.py: what comes on an idle connection is taken for the next answer")
 async def test_an_answer_nobody_asked_for_is_not_the_next_attempt_s() -> None:
     sent = asyncio.Event()
 

@@ -68,11 +68,23 @@ def test_a_setting_that_cannot_be_is_named_and_no_secret_repeated(
     heliograph: Command, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
 ) -> None:
     monkeypatch.setenv(variable, value)
-    said = heliograph("config")
-    assert (said.code, said.stdout) == (2, "")
-    assert said.stderr.startswith(f"heliograph: {variable}: {words}")
-    assert said.stderr.count("\n") == 1
-    assert "hunter2" not in said.stderr
+    for command in ("config", "serve"):
+        said = heliograph(command)
+        assert (said.code, said.stdout) == (2, "")
+        assert said.stderr.startswith(f"heliograph: {variable}: {words}")
+        assert said.stderr.count("\n") == 1
+        assert "hunter2" not in said.stderr
+    said = heliograph("doctor")
+    assert (said.code, said.stderr) == (1, "")
+    assert said.stdout.startswith(f"FAIL  settings  {variable}: {words}")
+    assert "hunter2" not in said.stdout
+
+
+def test_a_misspelt_setting_is_refused(heliograph: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELIOGRAPH_RETRYS", "3")
+    said = heliograph("serve")
+    meant = "HELIOGRAPH_RETRYS in the environment is not a setting; did you mean HELIOGRAPH_RETRIES?"
+    assert said == (2, "", f"heliograph: {meant}\n")
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ssl
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import MessageSizeTooLargeError, NotEnoughReplicasError
 
 from consumers import broker
 from runtime import settings as runtime_settings
@@ -75,3 +78,44 @@ def test_offsets_are_ours_to_commit_and_a_new_group_starts_at_the_first_record(m
     assert (given["session_timeout_ms"], given["heartbeat_interval_ms"]) == (10_000, 3_000)
     assert "value_deserializer" not in given
     assert (given["acks"], given["linger_ms"]) == ("all", 5)
+
+
+class Unanswered:
+    """A client whose records wait to be acknowledged."""
+
+    def __init__(self, **_: object) -> None:
+        self.acknowledgements: list[asyncio.Future[None]] = []
+        self.sent = asyncio.Event()
+
+    async def send(self, *_: object, **__: object) -> asyncio.Future[None]:
+        self.acknowledgements.append(asyncio.get_running_loop().create_future())
+        if len(self.acknowledgements) == 2:
+            self.sent.set()
+        return self.acknowledgements[-1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (None, None),
+        (NotEnoughReplicasError(), NotEnoughReplicasError),
+        (MessageSizeTooLargeError(), broker.RecordTooLargeError),
+    ],
+)
+async def test_sending_is_over_when_every_record_is_acknowledged(
+    monkeypatch: pytest.MonkeyPatch, answer: Exception | None, expected: type[Exception] | None
+) -> None:
+    monkeypatch.setattr(broker, "AIOKafkaProducer", Unanswered)
+    producer = broker.KafkaProducer(runtime_settings.load(environ={}, kafka_bootstrap="a.example:9092"))
+    client = producer._client
+    sending = asyncio.create_task(producer.send([broker.Outgoing("events", b"k", b"v", [])] * 2))
+    await asyncio.wait_for(client.sent.wait(), 10)
+    client.acknowledgements[0].set_result(None)
+    await asyncio.wait_for(asyncio.shield(client.acknowledgements[0]), 10)
+    assert not sending.done()
+    if answer is None:
+        client.acknowledgements[1].set_result(None)
+    else:
+        client.acknowledgements[1].set_exception(answer)
+    with contextlib.nullcontext() if expected is None else pytest.raises(expected):
+        await asyncio.wait_for(sending, 10)

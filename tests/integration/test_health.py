@@ -1,0 +1,164 @@
+"""The health and metrics routes as monitors ask for them: in full on the admin listener, status alone in public."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
+
+from publisher.admin import admin_app
+from publisher.api.app import public_app
+from publisher.delivery.outcome import Result
+from publisher.health import Health
+from publisher.metrics import PublisherMetrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import web
+
+    Client = TestClient[web.Request, web.Application]
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # as the service does
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+REASON = "database at db.internal:5432 refused: password of heliograph"
+
+
+@contextlib.asynccontextmanager
+async def asking(app: web.Application) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+@pytest.fixture
+def reasons() -> dict[str, str]:
+    """What is wrong, by check; tests put it there."""
+    return {"database": "", "intake": ""}
+
+
+@pytest.fixture
+def health(reasons: dict[str, str]) -> Health:
+    checks = Health()
+
+    def add(name: str) -> None:
+        async def check() -> None:
+            if reasons[name]:
+                raise ConnectionError(reasons[name])
+
+        checks.add(name, check)
+
+    for name in reasons:
+        add(name)
+    return checks
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    made = CollectorRegistry()
+    PublisherMetrics(made, profile="nordbastion")
+    return made
+
+
+@pytest.fixture
+async def admin(registry: CollectorRegistry, health: Health) -> AsyncIterator[Client]:
+    async with asking(admin_app(registry, health)) as client:
+        yield client
+
+
+@pytest.fixture
+async def public(health: Health) -> AsyncIterator[Client]:
+    async with asking(public_app(health)) as client:
+        yield client
+
+
+async def _get(client: Client, path: str) -> tuple[int, dict[str, object]]:
+    response = await client.get(path)
+    assert response.content_type == "application/health+json"
+    return response.status, orjson.loads(await response.read())
+
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "text/plain", "text/html,application/xhtml+xml,*/*;q=0.8"])
+async def test_metrics_are_prometheus_text_for_whoever_asks(admin: Client, accept: str | None) -> None:
+    response = await admin.get("/metrics", headers={"Accept": accept} if accept else {})
+    assert response.status == 200
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    families = {family.name: family for family in parse_prometheus(await response.text())}
+    results = {sample.labels["result"] for sample in families["heliograph_attempts"].samples}
+    assert results == set(Result)
+    assert "heliograph_build_info" in families
+
+
+async def test_metrics_are_openmetrics_for_who_can_read_them(admin: Client) -> None:
+    response = await admin.get("/metrics", headers={"Accept": OPENMETRICS})
+    assert response.status == 200
+    assert response.headers["Content-Type"].startswith("application/openmetrics-text; version=")
+    text = await response.text()
+    assert text.endswith("# EOF\n")
+    families = {family.name: family for family in parse_openmetrics(text)}  # type: ignore[no-untyped-call]
+    assert families["heliograph_deliveries"].type == "counter"
+    assert not any("_created" in sample.name for family in families.values() for sample in family.samples)
+
+
+async def test_metrics_are_those_of_the_moment(admin: Client, registry: CollectorRegistry) -> None:
+    counter = Counter("moments", "Counted by this test", registry=registry)
+    for number in (0, 1):
+        assert f"moments_total {number}.0\n" in await (await admin.get("/metrics")).text()
+        counter.inc()
+
+
+# --- admin health ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/startupz", "/health"])
+async def test_all_is_well(admin: Client, path: str) -> None:
+    assert await _get(admin, path) == (
+        200,
+        {"status": "pass", "checks": {"database": [{"status": "pass"}], "intake": [{"status": "pass"}]}},
+    )
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/startupz", "/health"])
+async def test_one_failed_check_is_a_503_that_says_which_and_why(
+    admin: Client, path: str, reasons: dict[str, str]
+) -> None:
+    reasons["database"] = REASON
+    assert await _get(admin, path) == (
+        503,
+        {
+            "status": "fail",
+            "checks": {"database": [{"status": "fail", "output": REASON}], "intake": [{"status": "pass"}]},
+        },
+    )
+    reasons["database"] = ""
+    assert (await _get(admin, path))[0] == 200
+
+
+async def test_liveness_is_the_event_loop_alone(admin: Client, public: Client, reasons: dict[str, str]) -> None:
+    reasons["database"] = REASON
+    assert await _get(admin, "/livez") == (200, {"status": "pass"})
+    assert await _get(public, "/health/live") == (200, {"status": "pass"})
+
+
+# --- public health ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/ready"])
+async def test_the_public_gets_the_status_and_nothing_else(public: Client, path: str, reasons: dict[str, str]) -> None:
+    assert await _get(public, path) == (200, {"status": "pass"})
+    reasons["intake"] = REASON
+    assert await _get(public, path) == (503, {"status": "fail"})
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz", "/startupz"])
+async def test_the_admin_routes_are_not_public(public: Client, path: str) -> None:
+    assert (await public.get(path)).status == 404
