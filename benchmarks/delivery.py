@@ -22,6 +22,7 @@ import psutil
 from benchmarks.sink import nginx
 from consumers import broker
 from consumers.encode import cloud_event
+from publisher.delivery.egress import Rules
 from publisher.embedded import embedded_settings
 from publisher.endpoints import Directory
 from publisher.ids import Ids
@@ -165,7 +166,7 @@ def _cpu(process: psutil.Process) -> float:
 
 async def _subscribe(settings: Settings, sink: Sink) -> None:
     pool = await open_pool(settings, size=1)
-    directory = Directory(Vault(settings.keys()), Ids(SystemClock()), allow_loopback_http=True)
+    directory = Directory(Vault(settings.keys()), Ids(SystemClock()), Rules.of(settings))
     async with pool.acquire() as connection:
         for account in range(ACCOUNTS):
             await directory.register(connection, account=f"acct_{account}", url=sink.url, events=["server.*"])

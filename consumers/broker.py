@@ -100,6 +100,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             group_id=settings.kafka_group,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
+            isolation_level="read_committed",  # what a producer's transaction took back is published to nobody
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             session_timeout_ms=int(settings.kafka_session_timeout * 1000),
             heartbeat_interval_ms=int(settings.kafka_session_timeout * 300),

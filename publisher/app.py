@@ -25,6 +25,7 @@ from publisher import VERSION, endpoints
 from publisher.admin import admin_app
 from publisher.api.app import public_app
 from publisher.delivery.backoff import Policy
+from publisher.delivery.egress import Rules
 from publisher.delivery.transport import Transport
 from publisher.delivery.worker import Worker
 from publisher.endpoints import Directory
@@ -150,22 +151,24 @@ class Service:
         pool = await open_pool(settings)
         self._stack.push_async_callback(_close_pool, pool)
         await _check_schema(pool)
-        directory = Directory(
-            Vault(settings.keys()), self._ids, allow_loopback_http=settings.is_loopback_http_allowed()
-        )
+        rules = Rules.of(settings)
+        if rules.allow:
+            logger.warning("EGRESS_ALLOW: receivers may be at %s", ", ".join(map(str, rules.allow)))
+        directory = Directory(Vault(settings.keys()), self._ids, rules)
         self._health.add("database", lambda: _ping(pool))
         if "deliver" in self._roles:
-            await self._open_delivery(pool, directory)
+            await self._open_delivery(pool, directory, rules)
         if "consume" in self._roles:
             await self._open_intake(pool, directory)
         admin = await self._listen(admin_app(self.registry, self._health), settings.admin_listen)
         api = await self._listen(public_app(self._health), settings.api_listen) if "api" in self._roles else None
         self.addresses = Addresses(api, admin)
 
-    async def _open_delivery(self, pool: Pool, directory: Directory) -> None:
+    async def _open_delivery(self, pool: Pool, directory: Directory, rules: Rules) -> None:
         settings = self._settings
         transport = await self._stack.enter_async_context(
             Transport(
+                rules,
                 timeout=settings.attempt_timeout,
                 response_bytes=settings.response_bytes,
                 user_agent=f"Heliograph/{VERSION} (+{settings.public_url})",

@@ -20,6 +20,7 @@ from consumers import broker
 from consumers.catalogue import DOCUMENTED
 from consumers.encode import cloud_event
 from publisher.app import Service
+from publisher.delivery.egress import Rules
 from publisher.embedded import embedded_settings
 from publisher.endpoints import Directory
 from publisher.ids import Ids
@@ -149,7 +150,7 @@ async def run(given: Settings, screen: Screen, stop: asyncio.Event, *, once: boo
 
 
 async def _subscribe(settings: Settings, pool: Pool, url: str) -> str:
-    directory = Directory(Vault(settings.keys()), Ids(SystemClock()), allow_loopback_http=True)
+    directory = Directory(Vault(settings.keys()), Ids(SystemClock()), Rules.of(settings))
     async with pool.acquire() as connection:
         _, secret = await directory.register(connection, account=ACCOUNT, url=url, events=["*"])
     return secret

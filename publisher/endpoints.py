@@ -11,18 +11,19 @@ from yarl import URL
 
 from consumers.catalogue import CATALOGUE, prefixes
 from publisher import ids, secrets
+from publisher.delivery.egress import RefusedUrlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import asyncpg
 
+    from publisher.delivery.egress import Rules
     from publisher.ids import Ids
     from publisher.secrets import Vault
     from runtime.database import Connection
 
 MAX_FILTERS = 100
-MAX_URL_CHARS = 2048
 #: Endpoints kept ready in memory; past it the oldest are read again.
 CACHED = 20_000
 
@@ -87,31 +88,6 @@ def selectors(event_type: str) -> frozenset[str]:
     return _SELECTORS[event_type]
 
 
-def check_url(url: str, *, allow_loopback_http: bool) -> URL:
-    """Return `url` parsed; raise `InvalidEndpointError` when it may not be an endpoint at all.
-
-    https only; http to loopback where the service runs embedded or in development. Which addresses may be
-    called is the egress guard's business, at each attempt.
-    """
-    if len(url) > MAX_URL_CHARS or not url.isascii() or not url.isprintable() or " " in url:
-        raise InvalidEndpointError(f"url: must be at most {MAX_URL_CHARS} printable ASCII characters without spaces")
-    try:
-        parsed = URL(url)
-        host = parsed.host  # decodes punycode, which may not be any
-    except UnicodeError:
-        raise InvalidEndpointError("url: its host is not a domain name") from None
-    except ValueError as error:
-        raise InvalidEndpointError(f"url: {error}") from None
-    if parsed.user is not None or parsed.password is not None:
-        raise InvalidEndpointError("url: must not carry a user or password")
-    if not host:
-        raise InvalidEndpointError("url: has no host")
-    is_loopback = host in {"127.0.0.1", "::1", "localhost"}
-    if parsed.scheme != "https" and not (parsed.scheme == "http" and is_loopback and allow_loopback_http):
-        raise InvalidEndpointError("url: must begin with https://")
-    return parsed.with_fragment(None)
-
-
 def check_filters(filters: Sequence[str]) -> list[str]:
     """Return `filters` without repetitions; raise `InvalidEndpointError` for one that selects nothing."""
     unique = list(dict.fromkeys(filters))
@@ -134,11 +110,11 @@ def check_account(account: str) -> str:
 class Directory:
     """Endpoints by account or id, prepared once per version."""
 
-    def __init__(self, vault: Vault, ids: Ids, *, allow_loopback_http: bool = False) -> None:
-        """Open secrets with `vault`, name new endpoints with `ids`."""
+    def __init__(self, vault: Vault, ids: Ids, rules: Rules) -> None:
+        """Open secrets with `vault`, name new endpoints with `ids`, register what `rules` allow to be called."""
         self._vault = vault
         self._ids = ids
-        self._allow_loopback_http = allow_loopback_http
+        self._rules = rules
         self._ready: dict[str, Endpoint] = {}
 
     async def register(
@@ -149,7 +125,10 @@ class Directory:
         Raises `InvalidEndpointError` naming the field that is wrong.
         """
         check_account(account)
-        parsed = check_url(url, allow_loopback_http=self._allow_loopback_http)
+        try:
+            parsed = self._rules.check_url(url)
+        except RefusedUrlError as error:
+            raise InvalidEndpointError(f"url: {error}") from error
         filters = check_filters(events)
         endpoint_id = self._ids.new(ids.ENDPOINT)
         secret = secrets.new_secret()

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Self
 import asyncpg
 from pydantic import SecretStr
 
-from runtime.settings import BESIDE_SOCKET, SECRET_KEY_BYTES
+from runtime.settings import BESIDE_SOCKET, LOOPBACK, SECRET_KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -87,16 +87,22 @@ class Embedded:
     def settings(self, given: Settings) -> Settings:
         """Return `given` completed with these servers, and leave what was made up beside the database's socket.
 
-        Unless ENV says otherwise this is a development service. Keys are made once and kept with the data.
+        Unless ENV says otherwise this is a development service, which may call receivers on this machine. Keys are
+        made once and kept with the data.
         """
         keys = given.secret_keys.get_secret_value() if given.secret_keys else self._keys()
         env = given.env if "env" in given.model_fields_set else "development"
         beside = Path(self.postgres.sockets, BESIDE_SOCKET)
         beside.touch(mode=0o600)
-        beside.write_text(f'env = "{env}"\nkafka_bootstrap = "{self.bootstrap}"\nsecret_keys = "{keys}"\n')
+        allow = given.egress_allow or (LOOPBACK if env == "development" else ())
+        beside.write_text(
+            f'env = "{env}"\nkafka_bootstrap = "{self.bootstrap}"\nsecret_keys = "{keys}"\n'
+            f'egress_allow = "{",".join(allow)}"\n'
+        )
         return given.model_copy(
             update={
                 "env": env,
+                "egress_allow": allow,
                 "database_url": SecretStr(self.dsn),
                 "kafka_bootstrap": (self.bootstrap,),
                 "secret_keys": SecretStr(keys),

@@ -58,8 +58,8 @@ async def until_reachable(
 
 
 def reason_of(error: BaseException | None) -> str:
-    """Return an exception as one short line; a bare one gives its type."""
-    text = " ".join(str(error).split()) if error is not None else ""
+    """Return an exception as one short line, a bare one gives its type; a database's details repeat rows, and go."""
+    text = " ".join(str(error).partition("\nDETAIL:")[0].split()) if error is not None else ""
     return text or type(error).__name__
 
 

@@ -14,6 +14,7 @@ import difflib
 import os
 import re
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit, urlunsplit
@@ -33,6 +34,7 @@ MASK = "********"
 #: Left by `serve --embedded` in the private folder of its PostgreSQL socket: whoever reaches that database also
 #: gets the keys and addresses made up for it, so `emit` and `webhook add` need nothing but DATABASE_URL.
 BESIDE_SOCKET = "heliograph.toml"
+LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 class SettingsError(Exception):
@@ -46,6 +48,8 @@ def _split(value: object) -> object:
 
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Ports = Annotated[tuple[Port, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -96,6 +100,12 @@ class Settings(BaseSettings):
     secret_keys: SecretStr | None = Field(
         None, description="id:base64 of 32 bytes, comma-separated; encrypt webhook secrets at rest, the first is used"
     )
+
+    egress_allow: CommaSeparated = Field(
+        (), description="CIDRs receivers may have although they are refused, http too; development only"
+    )
+    egress_deny: CommaSeparated = Field((), description="CIDRs receivers may not have, beside the special-purpose ones")
+    egress_ports: Ports = Field((443, 8443), description="ports of receivers")
 
     retries: int = Field(3, ge=0, le=20, description="attempts after the first")
     window: Seconds = Field(3600, description="seconds from the first attempt within which the last one ends")
@@ -150,6 +160,20 @@ class Settings(BaseSettings):
             parse_secret_keys(value.get_secret_value())
         return value
 
+    @field_validator("egress_allow", "egress_deny")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network)
+        return value
+
+    @model_validator(mode="after")
+    def _no_exemption_in_production(self) -> Self:
+        if self.env == "production" and self.egress_allow:
+            msg = f"{PREFIX}EGRESS_ALLOW: is for {PREFIX}ENV=development; production calls no private address"
+            raise ValueError(msg)
+        return self
+
     @model_validator(mode="after")
     def _sasl(self) -> Self:
         if self.kafka_security_protocol.startswith("SASL") and not (
@@ -192,10 +216,6 @@ class Settings(BaseSettings):
         self.require("secret_keys")
         assert self.secret_keys is not None  # noqa: S101 - narrowed by require()
         return parse_secret_keys(self.secret_keys.get_secret_value())
-
-    def is_loopback_http_allowed(self) -> bool:
-        """Say whether receivers on loopback over plain http may be registered."""
-        return self.env == "development"
 
 
 def variable(name: str) -> str:

@@ -104,6 +104,7 @@ def _settings(**values: Any) -> Settings:
         environ={},
         **{
             "env": "development",
+            "egress_allow": runtime_settings.LOOPBACK,
             "api_listen": "127.0.0.1:0",
             "admin_listen": "127.0.0.1:0",
             "secret_keys": SECRET_KEYS,

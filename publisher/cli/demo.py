@@ -49,7 +49,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End by itself; exit 0 only if all arrived.")] = False,
 ) -> int:
     """Emit every event type through Kafka and show each signed delivery arrive, on real parts from wheels."""
-    settings = context.of(ctx).settings(api_listen=ANY_PORT, admin_listen=ANY_PORT, log_level="warning")
+    settings = context.of(ctx).settings(api_listen=ANY_PORT, admin_listen=ANY_PORT, log_level="error")
     try:
         from publisher import demo as demonstration  # noqa: PLC0415 - needs the `embedded` extra
     except ImportError as error:

@@ -12,6 +12,7 @@ import uvloop
 from publisher import endpoints
 from publisher.cli import context
 from publisher.cli.context import CommandError, CommandUsageError
+from publisher.delivery.egress import Rules
 from publisher.endpoints import Directory, InvalidEndpointError
 from publisher.ids import Ids
 from publisher.secrets import Vault
@@ -46,9 +47,7 @@ def add(
         raise CommandUsageError(f"--description: must be at most {LONGEST_DESCRIPTION} characters")
     settings = context.of(ctx).settings()
     settings.require("database_url", "secret_keys")
-    directory = Directory(
-        Vault(settings.keys()), Ids(SystemClock()), allow_loopback_http=settings.is_loopback_http_allowed()
-    )
+    directory = Directory(Vault(settings.keys()), Ids(SystemClock()), Rules.of(settings))
     filters = event or ["*"]
 
     async def register(connection: Connection) -> tuple[str, str]:

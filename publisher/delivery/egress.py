@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import ResolveResult
 
+    from runtime.settings import Settings
+
 Network = IPv4Network | IPv6Network
 
 MAX_URL_CHARS = 2048
@@ -91,6 +93,7 @@ class UrlFault(enum.StrEnum):
     MALFORMED = "malformed"
     SCHEME = "scheme_not_allowed"
     PORT = "port_not_allowed"
+    NAME = "host_not_valid"
     HOST = "host_not_allowed"
     ADDRESS = "address_not_allowed"
 
@@ -120,6 +123,11 @@ class Rules:
             tuple(ip_network(each) for each in (*WIRE_SERVERS, *deny)),
             frozenset(ports),
         )
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        """Return the rules of a configuration."""
+        return cls.parse(allow=settings.egress_allow, deny=settings.egress_deny, ports=settings.egress_ports)
 
     def may_call(self, address: str) -> bool:
         """Say whether an address, written canonically, may be connected to."""
@@ -161,7 +169,12 @@ class Rules:
         if port is not None and int(port) not in self.ports and not (is_exempt and int(port) <= 65535):  # noqa: PLR2004 - the largest port
             allowed = ", ".join(map(str, sorted(self.ports)))
             raise RefusedUrlError(UrlFault.PORT, f"the port must be one of {allowed}")
-        return URL(text)
+        url = URL(text)
+        try:
+            _ = url.host  # decodes punycode, which may not be any
+        except ValueError:
+            raise RefusedUrlError(UrlFault.NAME, "the host is not a valid name") from None
+        return url
 
     def _check_host(self, host: str) -> bool:
         """Refuse a host by its text; say whether the allow-list exempts it."""
@@ -176,7 +189,7 @@ class Rules:
             return True  # what it resolves to is vetted like any other name
         labels = host.split(".")
         if len(host) > MAX_HOST_CHARS or not all(_LABEL.fullmatch(label) for label in labels):
-            raise RefusedUrlError(UrlFault.HOST, "the host is not a valid name")
+            raise RefusedUrlError(UrlFault.NAME, "the host is not a valid name")
         if len(labels) == 1 or labels[-1] in RESERVED_TLDS:
             raise RefusedUrlError(UrlFault.HOST, "the host is not a public name")
         return False

@@ -21,14 +21,20 @@ import aiohttp
 from aiohttp.client_reqrep import ClientRequest
 from multidict import CIMultiDict
 
+from publisher.delivery.egress import RefusedUrlError, UrlFault, VettedResolver
+from publisher.delivery.outcome import BlockedError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from aiohttp.abc import AbstractResolver
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.streams import StreamReader
     from yarl import URL
+
+    from publisher.delivery.egress import Rules
 
 READ_BUFFER = 16_384
 MAX_HEADER_BYTES = 8_190
@@ -36,7 +42,11 @@ MAX_HEADER_BYTES = 8_190
 ROUTES = 20_000
 #: Idle connections are closed before most receivers close them.
 KEEPALIVE = 15.0
+#: Seconds a DNS answer is believed, and a connection to it kept.
 DNS_CACHE = 30
+DNS_TIMEOUT, DNS_TRIES = 3.0, 2
+#: Where a connection's protocol remembers its beginning, on the event loop's clock.
+_SINCE = "heliograph_since"
 
 SWITCHING_PROTOCOLS = 101
 
@@ -60,11 +70,26 @@ class _Route:
     head: bytes
 
 
+def dns_resolver() -> AbstractResolver:
+    """Return a resolver that uses no threads: a name server that hangs holds up nobody but its own names."""
+    return aiohttp.AsyncResolver(timeout=DNS_TIMEOUT, tries=DNS_TRIES)
+
+
 class Transport:
     """Posts to customers; one per process."""
 
-    def __init__(self, *, timeout: float, response_bytes: int, user_agent: str) -> None:
-        """Bound each exchange by `timeout` seconds and what is read of an answer by `response_bytes`."""
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        timeout: float,
+        response_bytes: int,
+        user_agent: str,
+        make_resolver: Callable[[], AbstractResolver] = dns_resolver,
+    ) -> None:
+        """Call whom `rules` allow; bound each exchange by `timeout` seconds, its answer by `response_bytes`."""
+        self._rules = rules
+        self._make_resolver = make_resolver
         self._timeout = timeout
         self._response_bytes = response_bytes
         self._user_agent = user_agent
@@ -73,7 +98,14 @@ class Transport:
 
     async def __aenter__(self) -> Self:
         """Open the pool. Limits are the worker's business: a full pool would let one receiver stop the others."""
-        self._connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=DNS_CACHE, keepalive_timeout=KEEPALIVE)
+        self._resolver = VettedResolver(self._rules, self._make_resolver())
+        self._connector = aiohttp.TCPConnector(
+            limit=0,
+            ttl_dns_cache=DNS_CACHE,
+            keepalive_timeout=KEEPALIVE,
+            resolver=self._resolver,
+            socket_factory=self._rules.make_socket,
+        )
         return self
 
     async def __aexit__(
@@ -82,6 +114,7 @@ class Transport:
         """Close every connection."""
         if self._connector is not None:
             await self._connector.close()
+            await self._resolver.close()
 
     async def post(self, url: URL, headers: Mapping[str, str], body: bytes) -> Response:
         """Send `body` and return the answer; raises whatever went wrong (`outcome.result_of_error` names it).
@@ -96,9 +129,9 @@ class Transport:
         async with asyncio.timeout(self._timeout):
             while True:
                 connection = await self._connector.connect(route.request, [], _NO_TIMERS)
-                is_fresh = _mark_used(connection)
-                if connection.protocol is not None and connection.protocol.should_close:
-                    connection.close()  # it spoke out of turn: what it said is not the answer to come
+                is_fresh = _is_fresh(connection)
+                if not is_fresh and not _is_reusable(connection):
+                    connection.close()
                     continue
                 try:
                     return await self._exchange(connection, content)
@@ -142,6 +175,7 @@ class Transport:
                 if payload.is_eof() or closed is None:
                     content += payload.read_nowait(missing)
                     break
+                closed.add_done_callback(_retrieve)
                 reading = asyncio.ensure_future(payload.read(missing))
                 try:
                     await asyncio.wait((reading, closed), return_when=asyncio.FIRST_COMPLETED)
@@ -160,6 +194,11 @@ class Transport:
             f"POST {url.raw_path_qs} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
             f"user-agent: {self._user_agent}\r\n"
         )
+        try:
+            self._rules.check_url(str(url))
+        except RefusedUrlError as error:
+            if error.fault is not UrlFault.NAME:  # which no resolver takes: not blocked, unknown
+                raise BlockedError(str(error)) from None
         request = ClientRequest("POST", url, headers=CIMultiDict(), loop=asyncio.get_running_loop())
         route = self._routes[url] = _Route(request, head.encode("latin-1"))
         if len(self._routes) > ROUTES:
@@ -167,13 +206,30 @@ class Transport:
         return route
 
 
-_USED = "heliograph_used"
+def _retrieve(closed: asyncio.Future[None]) -> None:
+    """Look at why a connection was closed, so that nobody is told that nobody did."""
+    if not closed.cancelled():
+        closed.exception()
 
 
-def _mark_used(connection: Connection) -> bool:
-    """Say whether a connection carries its first request, and remember that it will have."""
-    protocol: ResponseHandler | None = connection.protocol
-    if protocol is None or getattr(protocol, _USED, False):
+def _is_fresh(connection: Connection) -> bool:
+    """Say whether a connection carries its first request; remember since when it stands."""
+    protocol = connection.protocol
+    if protocol is None or hasattr(protocol, _SINCE):
         return False
-    setattr(protocol, _USED, True)
+    setattr(protocol, _SINCE, asyncio.get_running_loop().time())
     return True
+
+
+def _is_reusable(connection: Connection) -> bool:
+    """Say whether a kept-alive connection may carry another request.
+
+    Not when it is older than its address was vetted for, nor when it spoke out of turn: what it said is not the
+    answer to come.
+    """
+    protocol = connection.protocol
+    return (
+        protocol is not None
+        and not protocol.should_close
+        and asyncio.get_running_loop().time() - float(getattr(protocol, _SINCE)) < DNS_CACHE
+    )

@@ -19,6 +19,7 @@ import orjson
 from consumers import broker
 from consumers.catalogue import CATALOGUE
 from consumers.encode import cloud_event
+from publisher.delivery.egress import Rules
 from publisher.endpoints import Directory
 from publisher.ids import Ids
 from publisher.secrets import Vault
@@ -84,7 +85,7 @@ async def test_killed_at_any_moment_it_loses_nothing(settings: Settings) -> None
 
 
 async def subscribe(settings: Settings, connection: asyncpg.Connection[asyncpg.Record], customers: Customers) -> None:
-    directory = Directory(Vault(settings.keys()), Ids(SystemClock()), allow_loopback_http=True)
+    directory = Directory(Vault(settings.keys()), Ids(SystemClock()), Rules.of(settings))
     for account, names in ENDPOINTS.items():
         for name in names:
             _, secret = await directory.register(

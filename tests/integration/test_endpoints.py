@@ -9,9 +9,11 @@ import asyncpg
 import pytest
 
 from publisher import endpoints
+from publisher.delivery.egress import Rules
 from publisher.endpoints import Directory, Endpoint, InvalidEndpointError
 from publisher.ids import Ids
 from publisher.secrets import Owner, SealError, Vault
+from tests.support.egress import LOOPBACK
 from tests.support.jobs import KEY
 from tests.support.time import FakeClock
 
@@ -33,7 +35,7 @@ async def connection(dsn: str) -> AsyncIterator[Connection]:
 
 def a_directory(**keys: bytes) -> Directory:
     """Return a directory that has read nothing yet."""
-    return Directory(Vault(keys or {"k1": KEY}), Ids(FakeClock()), allow_loopback_http=True)
+    return Directory(Vault(keys or {"k1": KEY}), Ids(FakeClock()), LOOPBACK)
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ async def test_what_is_registered_is_read_back(directory: Directory, connection:
         account="acct_1",
         id=endpoint_id,
         version=1,
-        url=endpoints.check_url(URL, allow_loopback_http=False),
+        url=LOOPBACK.check_url(URL),
         filters=frozenset({"server.*", "topup.created"}),
         keys=(_bytes_of(secret),),
     )
@@ -113,8 +115,8 @@ async def test_what_is_refused_leaves_no_row(
 
 async def test_http_to_loopback_depends_on_where_the_service_runs(connection: Connection) -> None:
     await _register(a_directory(), connection, url="http://127.0.0.1:8000/")
-    strict = Directory(Vault({"k1": KEY}), Ids(FakeClock()))
-    with pytest.raises(InvalidEndpointError, match="must begin with https"):
+    strict = Directory(Vault({"k1": KEY}), Ids(FakeClock()), Rules.parse())
+    with pytest.raises(InvalidEndpointError, match="this address is not called"):
         await _register(strict, connection, url="http://127.0.0.1:8000/")
 
 

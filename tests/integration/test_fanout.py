@@ -21,6 +21,7 @@ from publisher.fanout import FanOut
 from publisher.ids import Ids
 from publisher.secrets import Vault
 from tests.support.domain_events import an_event
+from tests.support.egress import LOOPBACK
 from tests.support.jobs import KEY
 from tests.support.time import FakeClock
 
@@ -45,7 +46,7 @@ class Bench:
         self.submitted: list[list[Job]] = []
         self.woken = 0
         ids = Ids(FakeClock())
-        self.directory = Directory(Vault({"test": KEY}), ids)
+        self.directory = Directory(Vault({"test": KEY}), ids, LOOPBACK)
         self.fan_out = FanOut(
             directory=self.directory,
             ids=ids,

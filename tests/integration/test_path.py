@@ -13,6 +13,7 @@ import orjson
 from consumers import broker
 from consumers.encode import cloud_event
 from publisher.app import Service
+from publisher.delivery.egress import Rules
 from publisher.endpoints import Directory
 from publisher.ids import Ids
 from publisher.secrets import Vault
@@ -39,7 +40,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 
 async def test_an_event_becomes_a_signed_webhook_and_a_row(settings: Settings) -> None:
     connection = await asyncpg.connect(settings.dsn())
-    directory = Directory(Vault(settings.keys()), Ids(SystemClock()), allow_loopback_http=True)
+    directory = Directory(Vault(settings.keys()), Ids(SystemClock()), Rules.of(settings))
     async with Receiver().listening() as receiver, running(settings):
         _, secret = await directory.register(connection, account="acct_1", url=receiver.url, events=["server.*"])
         receiver.trust(secret)

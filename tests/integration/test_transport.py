@@ -7,6 +7,9 @@ its docstring claims has a test here, on asyncio's loop, and on uvloop (which pr
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
+import ssl
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -22,7 +25,6 @@ from tests.support.jobs import BODY
 from tests.support.transports import HEADERS, USER_AGENT, a_transport, attempt, post
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
     from pathlib import Path
 
@@ -30,6 +32,7 @@ SHORT = 0.25
 LIMIT = 1000
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
 
 
@@ -50,11 +53,13 @@ RECEIVERS: dict[str, tuple[kit.Behaviour, Result]] = {
     "bad status line": (kit.answers(b"HTTP/1.1 abc\r\n\r\n"), Result.PROTOCOL),
     "speaks something else": (kit.answers(b"SSH-2.0-OpenSSH_9.9\r\n"), Result.PROTOCOL),
     "breaks its first chunk": (kit.answers(CHUNKED + b"ZZ\r\n"), Result.PROTOCOL),
+    "switches protocols": (kit.answers(SWITCHING), Result.PROTOCOL),
     "closes without an answer": (kit.closes, Result.CONNECT),
     "resets": (kit.resets, Result.CONNECT),
     "closes within the head": (kit.answers_and_closes(b"HTTP/1.1 200 OK\r\nx:"), Result.CONNECT),
     "truncates its body": (kit.answers_and_closes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\npart"), Result.OK),
     "truncates a chunk": (kit.answers_and_closes(CHUNKED + b"64\r\npart"), Result.OK),
+    "breaks its second chunk": (kit.sends_apart(CHUNKED + b"4\r\npart\r\n", b"ZZ\r\n"), Result.OK),
     "resets within its body": (kit.resets_within_the_body, Result.OK),
     "says no length": (kit.answers_and_closes(b"HTTP/1.1 200 OK\r\n\r\nbody"), Result.OK),
     "huge body": (kit.floods(b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n", b"a" * 65536), Result.OK),
@@ -82,25 +87,6 @@ def test_on_the_loop_production_runs_every_receiver_gets_the_same() -> None:
         return {name: await _result_of(behaviour) for name, (behaviour, _) in RECEIVERS.items()}
 
     assert uvloop.run(all_of_them()) == {name: (result, 1) for name, (_, result) in RECEIVERS.items()}
-
-
-async def test_nobody_listening_is_a_connect_failure() -> None:
-    async with a_transport() as transport:
-        assert await attempt(transport, URL(f"http://127.0.0.1:{kit.port_of_nobody()}/")) is Result.CONNECT
-
-
-async def test_a_body_that_breaks_off_in_its_second_chunk_has_still_been_answered() -> None:
-    async def behaviour(conversation: kit.Conversation) -> None:
-        await conversation.send(CHUNKED + b"4\r\npart\r\n")
-        await asyncio.sleep(0.01)  # a segment of its own
-        await conversation.send(b"ZZ\r\n")
-
-    assert await _result_of(behaviour) == (Result.OK, 1)
-
-
-async def test_switching_protocols_is_no_interim_answer() -> None:
-    switching = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"
-    assert await _result_of(kit.answers(switching)) == (Result.PROTOCOL, 1)
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
@@ -158,6 +144,16 @@ def test_certificates_are_judged_the_same_on_uvloop(authority: Authority) -> Non
     assert uvloop.run(results()) == [(Result.OK, 1), *[(Result.TLS, 0)] * len(CERTIFICATES)]
 
 
+@pytest.mark.usefixtures("_trusted")
+async def test_who_speaks_first_is_called_once(authority: Authority) -> None:
+    tls = authority.good()
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2  # the server's is the last word of the handshake: the greeting is next
+    rude = kit.receiving(kit.hangs, tls=tls, greeting=b"220 mail.example ESMTP\r\n")
+    async with rude as receiver, a_transport(timeout=SHORT) as transport:
+        assert await attempt(transport, receiver.url) is Result.PROTOCOL
+        assert receiver.connections == 1
+
+
 async def test_an_authority_nobody_trusts_is_refused(authority: Authority) -> None:
     assert await _result_of(kit.answers(kit.FINAL), authority.good()) == (Result.TLS, 0)
 
@@ -211,12 +207,6 @@ async def test_any_body_arrives_as_it_is(body: bytes) -> None:
         assert kit.parsed(receiver.requests[0])[2] == body
 
 
-async def test_a_url_without_a_path_is_asked_for_its_root() -> None:
-    async with kit.receiving(kit.answers(kit.FINAL)) as receiver, a_transport() as transport:
-        await post(transport, URL(f"http://127.0.0.1:{receiver.url.port}"))
-        assert kit.parsed(receiver.requests[0])[0] == "POST / HTTP/1.1"
-
-
 async def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{kit.port_of_nobody()}")
@@ -268,10 +258,29 @@ async def test_no_answer_costs_more_memory_than_it_may(name: str) -> None:
     assert peak < 2 * 2**20
 
 
-async def test_nothing_is_decompressed() -> None:
-    packed = kit.bomb(1_000_000)
-    async with kit.receiving(kit.answers(packed)) as receiver, a_transport(response_bytes=2**20) as transport:
-        assert (await post(transport, receiver.url)).body == packed.partition(b"\r\n\r\n")[2]
+BOMB = kit.bomb(1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kept"),
+    [
+        (kit.answers(BOMB), BOMB.partition(b"\r\n\r\n")[2]),
+        (RECEIVERS["says no length"][0], b"body"),
+        (RECEIVERS["truncates its body"][0], b"part"),
+        (RECEIVERS["truncates a chunk"][0], b"part"),
+        (RECEIVERS["breaks its second chunk"][0], b"part"),
+        (kit.resets_within_the_body, b"part"),
+    ],
+)
+async def test_an_answer_is_kept_as_it_came_and_as_far_as_it_came(behaviour: kit.Behaviour, kept: bytes) -> None:
+    async with kit.receiving(behaviour) as receiver, a_transport() as transport:
+        assert (await post(transport, receiver.url)).body == kept
+
+
+async def test_a_reset_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    assert await _result_of(kit.resets_within_the_body) == (Result.OK, 1)
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 @pytest.mark.parametrize(

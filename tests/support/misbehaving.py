@@ -69,13 +69,14 @@ Behaviour = Callable[[Conversation], Awaitable[None]]
 class Misbehaving:
     """A listening socket with a behaviour, and what came in."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, greeting: bytes) -> None:
         self.url = URL()
         self.requests: list[bytes] = []
         self.connections = 0
         #: Connections that have ended, whoever ended them.
         self.ended = 0
         self._behaviour = behaviour
+        self._greeting = greeting
         self._changed = asyncio.Event()
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -90,6 +91,7 @@ class Misbehaving:
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.append(writer)
+        writer.write(self._greeting)
         self._tasks.append(asyncio.create_task(self._converse(Conversation(reader, writer), writer)))
 
     async def _converse(self, conversation: Conversation, writer: asyncio.StreamWriter) -> None:
@@ -116,9 +118,14 @@ class Misbehaving:
 
 
 @contextlib.asynccontextmanager
-async def receiving(behaviour: Behaviour, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Misbehaving]:
-    """Listen on a free loopback port, with TLS where a context is given; `url` says where."""
-    receiver = Misbehaving(behaviour)
+async def receiving(
+    behaviour: Behaviour, *, tls: ssl.SSLContext | None = None, greeting: bytes = b""
+) -> AsyncIterator[Misbehaving]:
+    """Listen on a free loopback port, with TLS where a context is given; `url` says where.
+
+    `greeting` is sent to whoever connects, before anything was asked.
+    """
+    receiver = Misbehaving(behaviour, greeting)
     server = await asyncio.start_server(receiver.connected, "127.0.0.1", 0, ssl=tls, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     receiver.url = URL(f"{'https' if tls else 'http'}://127.0.0.1:{port}/hooks")
@@ -148,6 +155,17 @@ def answers_and_closes(data: bytes) -> Behaviour:
     async def behaviour(conversation: Conversation) -> None:
         await conversation.send(data)
         conversation.close()
+
+    return behaviour
+
+
+def sends_apart(first: bytes, second: bytes) -> Behaviour:
+    """Send an answer in two segments."""
+
+    async def behaviour(conversation: Conversation) -> None:
+        await conversation.send(first)
+        await asyncio.sleep(0.01)
+        await conversation.send(second)
 
     return behaviour
 

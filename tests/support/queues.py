@@ -15,6 +15,7 @@ from publisher.endpoints import Directory, disable
 from publisher.ids import Ids
 from publisher.queue import PostgresQueue
 from publisher.secrets import Vault
+from tests.support.egress import LOOPBACK
 from tests.support.fake_queue import FakeQueue
 from tests.support.jobs import KEY, a_job, a_message, an_endpoint
 from tests.support.time import FakeClock
@@ -122,7 +123,7 @@ class PostgresBench:
 @contextlib.asynccontextmanager
 async def postgres_bench(dsn: str) -> AsyncIterator[PostgresBench]:
     async with asyncpg.create_pool(dsn, min_size=1, max_size=8) as pool:
-        directory = Directory(Vault({"test": KEY}), Ids(FakeClock()), allow_loopback_http=True)
+        directory = Directory(Vault({"test": KEY}), Ids(FakeClock()), LOOPBACK)
         async with pool.acquire() as connection:
             endpoint_id, _ = await directory.register(
                 connection, account="acct_1", url="http://127.0.0.1:9/hooks", events=["*"]

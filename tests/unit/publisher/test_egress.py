@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import orjson
 import pytest
-from aiohttp.abc import AbstractResolver
 from hypothesis import given
 from hypothesis import strategies as st
 
 from publisher.delivery.egress import RefusedUrlError, Rules, UrlFault, VettedResolver
 from publisher.delivery.outcome import BlockedError
+from tests.support.egress import CORPUS, Answers
 
-if TYPE_CHECKING:
-    from aiohttp.abc import ResolveResult
-
-CORPUS: dict[str, Any] = orjson.loads((Path(__file__).parents[2] / "corpora" / "egress.json").read_bytes())
 PRODUCTION = Rules.parse()
 DEVELOPMENT = Rules.parse(allow=["127.0.0.0/8", "::1/128"])
-
-
-class Answers(AbstractResolver):
-    """A resolver that says what it is told."""
-
-    def __init__(self, *addresses: str) -> None:
-        self._addresses = addresses
-        self.closed = False
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        return [
-            {"hostname": host, "host": address, "port": port, "family": family, "proto": 0, "flags": 0}
-            for address in self._addresses
-        ]
-
-    async def close(self) -> None:
-        self.closed = True
 
 
 def addr_info(address: str) -> tuple[Any, ...]:
@@ -92,8 +67,9 @@ async def test_the_corpus_is_allowed_at_connect(addresses: list[str]) -> None:
         ("https://acme.com:444/", UrlFault.PORT),
         ("https://acme.com:65536/", UrlFault.PORT),
         ("https://acme/", UrlFault.HOST),
-        ("https://acme.com./", UrlFault.HOST),
-        ("https://-a.acme.com/", UrlFault.HOST),
+        ("https://xn--a-ecp.acme.com/", UrlFault.NAME),
+        ("https://acme.com./", UrlFault.NAME),
+        ("https://-a.acme.com/", UrlFault.NAME),
         ("https://acme.test/", UrlFault.HOST),
         ("https://10.0.0.1/", UrlFault.ADDRESS),
         ("https://[2001:4860:4860:0:0:0:0:8888]/", UrlFault.ADDRESS),
@@ -147,13 +123,17 @@ def test_nothing_private_is_ever_called(address: Any) -> None:
         assert not address.is_multicast
 
 
-@given(st.text(max_size=80).map("https://".__add__))
+_PIECES = st.sampled_from(["https://", "http://", "xn--", "a", ".", ":", "@", "/", "[", "]", "%", "1", "#", "?", "\\"])
+
+
+@given(st.one_of(st.text(max_size=80).map("https://".__add__), st.lists(_PIECES, max_size=12).map("".join)))
 def test_any_text_is_refused_or_points_where_every_parser_says(url: str) -> None:
     try:
         parsed = PRODUCTION.check_url(url)
     except RefusedUrlError:
         return
     assert parsed.scheme == "https"
-    assert parsed.user is None
+    assert parsed.raw_user is None
+    assert not parsed.raw_fragment
     assert parsed.host is not None
     assert parsed.host in url.lower()

@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from publisher.delivery import transport as transport_module
 from publisher.delivery.outcome import Result
+from publisher.delivery.transport import Transport
+from tests.support.egress import LOOPBACK
+from tests.support.misbehaving import port_of_nobody
 from tests.support.transports import a_transport, attempt
 
-SHORT = 0.1
+if TYPE_CHECKING:
+    from aiohttp.abc import ResolveResult
 
 
 @pytest.mark.parametrize(
-    ("url", "host"),
+    ("url", "path", "host"),
     [
-        ("https://receiver.example/x", "receiver.example"),
-        ("https://receiver.example:443/x", "receiver.example"),
-        ("https://receiver.example:8443/x", "receiver.example:8443"),
-        ("http://127.0.0.1:80/x", "127.0.0.1"),
-        ("http://[::1]:8000/x", "[::1]:8000"),
+        ("https://receiver.example/x?y", "/x?y", "receiver.example"),
+        ("https://receiver.example:443/x", "/x", "receiver.example"),
+        ("https://receiver.example:8443/x", "/x", "receiver.example:8443"),
+        ("https://receiver.example", "/", "receiver.example"),
+        ("https://receiver.example?y", "/?y", "receiver.example"),
+        ("http://127.0.0.1:80/x", "/x", "127.0.0.1"),
+        ("http://[::1]:8000/x", "/x", "[::1]:8000"),
     ],
 )
-async def test_the_host_header_names_a_port_only_when_it_is_not_the_scheme_s(url: str, host: str) -> None:
+async def test_the_head_names_the_path_and_a_port_only_when_it_is_not_the_scheme_s(
+    url: str, path: str, host: str
+) -> None:
     async with a_transport() as transport:
-        head = transport._prepare(URL(url)).head.decode().lower()
+        head = transport._prepare(URL(url)).head.decode()
         assert f"\r\nhost: {host}\r\n" in head
-        assert head.startswith("post /x http/1.1\r\n")
+        assert head.startswith(f"POST {path} HTTP/1.1\r\n")
 
 
 async def test_prepared_urls_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,18 +53,46 @@ async def test_prepared_urls_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "error", [socket.gaierror(socket.EAI_NONAME, "not known"), socket.gaierror(socket.EAI_AGAIN, "try again")], ids=str
-)
-async def test_a_name_that_does_not_resolve_is_a_dns_failure(
-    error: socket.gaierror, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: Any, **__: Any) -> Any:
-        raise error
+class Resolver(AbstractResolver):
+    """Raises `error`, or never answers where there is none."""
 
-    monkeypatch.setattr(socket, "getaddrinfo", fails)
-    async with a_transport() as transport:
-        assert await attempt(transport, URL("https://receiver.example/")) is Result.DNS
+    def __init__(self, error: OSError | None) -> None:
+        self.asked: list[str] = []
+        self._error = error
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        del port, family
+        self.asked.append(host)
+        if self._error is not None:
+            raise self._error
+        await asyncio.Event().wait()
+        return []
+
+    async def close(self) -> None:
+        pass
+
+
+def _resolving_with(resolver: Resolver) -> Transport:
+    return Transport(LOOPBACK, timeout=0.1, response_bytes=0, user_agent="x", make_resolver=lambda: resolver)
+
+
+@pytest.mark.parametrize(
+    ("error", "result"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "not known"), Result.DNS),
+        (socket.gaierror(socket.EAI_AGAIN, "try again"), Result.DNS),
+        (OSError(None, "DNS server returned general failure"), Result.DNS),
+        (None, Result.TIMEOUT),  # it hangs, and ends with the attempt
+    ],
+    ids=str,
+)
+async def test_a_name_that_does_not_resolve_has_its_result(error: OSError | None, result: Result) -> None:
+    resolver = Resolver(error)
+    async with _resolving_with(resolver) as transport, asyncio.timeout(5):
+        assert await attempt(transport, URL("https://receiver.example/")) is result
+    assert resolver.asked == ["receiver.example"]
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
@@ -65,11 +101,6 @@ async def test_a_name_no_resolver_takes_is_a_dns_failure(host: str) -> None:
         assert await attempt(transport, URL(f"https://{host}/")) is Result.DNS
 
 
-async def test_a_resolver_that_hangs_ends_with_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    over = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [over.wait(30)])
-    try:
-        async with a_transport(timeout=SHORT) as transport, asyncio.timeout(10):
-            assert await attempt(transport, URL("https://receiver.example/")) in {Result.TIMEOUT, Result.DNS}
-    finally:
-        over.set()
+async def test_nobody_listening_is_a_connect_failure() -> None:
+    async with a_transport() as transport:
+        assert await attempt(transport, URL(f"http://127.0.0.1:{port_of_nobody()}/")) is Result.CONNECT

@@ -95,6 +95,7 @@ async def test_cancelling_the_wait_ends_it() -> None:
         (OSError(111, "Connection refused"), "[Errno 111] Connection refused"),
         (ValueError("a\n\n  b\tc "), "a b c"),
         (TimeoutError(), "TimeoutError"),
+        (ValueError("null value\nDETAIL:  Failing row contains (acct_1)."), "null value"),
         (ValueError(" \n"), "ValueError"),
         (None, "NoneType"),
     ],

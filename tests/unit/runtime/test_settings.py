@@ -50,7 +50,8 @@ def test_nothing_set_gives_the_contracts_defaults() -> None:
     assert (made.retries, made.window, made.attempt_timeout) == (3, 3600, 15)
     assert (made.kafka_topic_events, made.kafka_topic_dead_letters) == ("controlplane.events", "heliograph.deadletters")
     assert made.database_url is None
-    assert not made.is_loopback_http_allowed()
+    assert made.egress_allow == ()
+    assert made.egress_ports == (443, 8443)
 
 
 def test_every_setting_has_a_meaning() -> None:
@@ -63,6 +64,7 @@ def test_the_environment_is_read_and_what_is_not_ours_is_left_alone() -> None:
             "HELIOGRAPH_RETRIES": "5",
             "HELIOGRAPH_WINDOW": "7200",
             "HELIOGRAPH_ENV": "development",
+            "HELIOGRAPH_EGRESS_ALLOW": "10.0.0.0/8, ::1/128",
             "HELIOGRAPH_KAFKA_BOOTSTRAP": "a:9092, b:9092,[::1]:9092 ,",
             "HELIOGRAPH_DATABASE_URL": DSN,
             "DATABASE_URL": "mysql://not/ours",
@@ -72,7 +74,7 @@ def test_the_environment_is_read_and_what_is_not_ours_is_left_alone() -> None:
     assert (made.retries, made.window) == (5, 7200)
     assert made.kafka_bootstrap == ("a:9092", "b:9092", "[::1]:9092")
     assert made.dsn() == DSN
-    assert made.is_loopback_http_allowed()
+    assert made.egress_allow == ("10.0.0.0/8", "::1/128")
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
