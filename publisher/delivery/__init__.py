@@ -25,7 +25,7 @@ lease. A lease outlives a whole attempt by `lease_margin`. Due times are the dat
 transaction, and are never read back. Retries, abandoned leases and what found no free slot are claimed from
 the database. Each lane has its own slots, so a pile of retries does not hold up what is new, nor the reverse.
 
-**The hops**, one file each, in order: `worker` takes a job → `request` builds and signs it (pure) → `egress` is
-where the guard on who may be called belongs → `transport` makes the exchange → `outcome` names the result and
+**The hops**, one file each, in order: `worker` takes a job → `request` builds and signs it (pure) → `egress` says
+whether its receiver may be called → `transport` makes the exchange → `outcome` names the result and
 decides (pure) with `backoff` (pure) → `recorder` writes results in groups.
 """
