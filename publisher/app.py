@@ -180,13 +180,19 @@ class Service:
                 for endpoint_id in await endpoints.disable(connection, endpoint_ids, "gone"):
                     logger.warning("endpoint %s answered 410 and is disabled", endpoint_id)
 
+        metrics = PublisherMetrics(self.registry, profile=settings.profile)
         self._worker = Worker(
-            queue=PostgresQueue(pool, directory, lease_seconds=settings.lease),
+            queue=PostgresQueue(
+                pool,
+                directory,
+                lease_seconds=settings.lease,
+                on_cancelled=lambda event_type: metrics.recorded(event_type, "cancelled"),
+            ),
             transport=transport,
             policy=Policy(settings.retries, settings.window, settings.attempt_timeout),
             clock=self._clock,
             rng=self._rng,
-            metrics=PublisherMetrics(self.registry, profile=settings.profile),
+            metrics=metrics,
             header_prefix=HEADER_PREFIX,
             slots=settings.max_in_flight,
             claim_interval=settings.claim_interval,

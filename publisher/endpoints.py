@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from publisher.ids import Ids
     from publisher.secrets import Vault
     from runtime.database import Connection
+
+logger = logging.getLogger(__name__)
 
 MAX_FILTERS = 100
 #: Endpoints kept ready in memory; past it the oldest are read again.
@@ -177,18 +180,26 @@ class Directory:
                 version=first["version"],
                 url=URL(first["url"]),
                 filters=frozenset(first["events"]),
-                keys=tuple(
-                    self._vault.open(
-                        secrets.Sealed(row["key_id"], row["sealed"]),
-                        secrets.Owner(row["account_id"], endpoint_id, row["secret_version"]),
-                    )
-                    for row in rows
-                ),
+                keys=self._open(rows),
             )
         read = [self._ready[endpoint_id] for endpoint_id in by_id]
         while len(self._ready) > CACHED:
             del self._ready[next(iter(self._ready))]
         return read
+
+    def _open(self, rows: Sequence[asyncpg.Record]) -> tuple[bytes, ...]:
+        """Return an endpoint's secrets; none where one does not open, so that it alone fails and not its batch."""
+        try:
+            return tuple(
+                self._vault.open(
+                    secrets.Sealed(row["key_id"], row["sealed"]),
+                    secrets.Owner(row["account_id"], row["id"], row["secret_version"]),
+                )
+                for row in rows
+            )
+        except secrets.SealError as error:
+            logger.error("%s; nothing can be sent to it until that is mended", error)  # noqa: TRY400 - the text says it all
+            return ()
 
 
 async def disable(connection: Connection, endpoint_ids: Iterable[str], reason: str) -> list[str]:

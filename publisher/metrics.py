@@ -61,8 +61,8 @@ class PublisherMetrics:
             since_commit = job.age + duration if job.committed_at is None else now - job.committed_at
             (self._first_latency if job.attempt == 1 else self._retry_latency).observe(since_commit)
 
-    def recorded(self, job: Job, state: str) -> None:
+    def recorded(self, event_type: str, state: str) -> None:
         """Count a delivery that was recorded in `state`, if it ended there."""
-        ended = self._deliveries.get((job.message.type, state))
+        ended = self._deliveries.get((event_type, state))
         if ended is not None:
             ended.inc()

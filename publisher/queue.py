@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from runtime.database import load_queries
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from publisher.delivery.outcome import Result
     from publisher.endpoints import Directory, Endpoint
@@ -141,8 +141,19 @@ async def enqueue_public(connection: Connection, message: Message, selectors: Se
 class PostgresQueue:
     """The queue in PostgreSQL, as workers see it."""
 
-    def __init__(self, pool: Pool, directory: Directory, *, lease_seconds: float) -> None:
-        """Claimed deliveries are leased for `lease_seconds`; their endpoints come from `directory`."""
+    def __init__(
+        self,
+        pool: Pool,
+        directory: Directory,
+        *,
+        lease_seconds: float,
+        on_cancelled: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Claimed deliveries are leased for `lease_seconds`; their endpoints come from `directory`.
+
+        `on_cancelled` is told the event type of each delivery whose endpoint turned out to be gone.
+        """
+        self._on_cancelled = on_cancelled
         self._pool = pool
         self._directory = directory
         self._lease_seconds = lease_seconds
@@ -157,6 +168,9 @@ class PostgresQueue:
             homeless = [row["id"] for row in rows if row["endpoint_id"] not in endpoints]
             if homeless:
                 await connection.fetch(SQL["cancel"], homeless, lease)
+        for row in rows:
+            if row["endpoint_id"] not in endpoints:
+                self._on_cancelled(row["type"])
         return [
             Job(
                 id=row["id"],

@@ -30,9 +30,15 @@ def body(message_id: str, event_type: str, time: datetime, sequence: int, data: 
 
 
 def signature(keys: Iterable[bytes], message_id: str, timestamp: int, content: bytes) -> str:
-    """Return the `webhook-signature` header: `v1,<base64 HMAC-SHA256>` for each key, space-separated."""
+    """Return the `webhook-signature` header: `v1,<base64 HMAC-SHA256>` for each key, space-separated.
+
+    Raises ValueError without a key: nothing goes out unsigned.
+    """
     signed = b"%b.%d.%b" % (message_id.encode(), timestamp, content)
-    return " ".join(f"v1,{base64.b64encode(hmac.digest(key, signed, 'sha256')).decode()}" for key in keys)
+    signatures = [f"v1,{base64.b64encode(hmac.digest(key, signed, 'sha256')).decode()}" for key in keys]
+    if not signatures:
+        raise ValueError("no secret to sign with")
+    return " ".join(signatures)
 
 
 def headers(job: Job, timestamp: int, prefix: str) -> dict[str, str]:

@@ -49,6 +49,8 @@ DNS_TIMEOUT, DNS_TRIES = 3.0, 2
 _SINCE = "heliograph_since"
 
 SWITCHING_PROTOCOLS = 101
+#: Interim answers (1xx) that are skipped; a receiver that sends more is not going to answer.
+MAX_INTERIM = 16
 
 _NO_TIMERS = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
@@ -154,9 +156,12 @@ class Transport:
             max_field_size=MAX_HEADER_BYTES,
         )
         transport.write(content)
-        message, payload = await protocol.read()
-        while 100 <= message.code < 200 and message.code != SWITCHING_PROTOCOLS:  # noqa: PLR2004 - interim, not the answer
+        for _ in range(MAX_INTERIM + 1):
             message, payload = await protocol.read()
+            if not 100 <= message.code < 200 or message.code == SWITCHING_PROTOCOLS:  # noqa: PLR2004 - interim
+                break
+        else:
+            raise aiohttp.ClientPayloadError("nothing but interim answers")
         body = await self._read(protocol, payload)
         response = Response(message.code, message.headers.get("retry-after"), body)
         if payload.is_eof() and message.code != SWITCHING_PROTOCOLS:

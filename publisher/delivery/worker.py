@@ -252,7 +252,7 @@ class Worker:
                 logger.warning("delivery %s was taken over before its result came", finished.delivery_id)
                 continue
             if job is not None:
-                self._metrics.recorded(job, finished.state)
+                self._metrics.recorded(job.message.type, finished.state)
                 if finished.result is Result.GONE:
                     gone.append(job.endpoint.id)
         self._freed.set()

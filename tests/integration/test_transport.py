@@ -46,7 +46,7 @@ RECEIVERS: dict[str, tuple[kit.Behaviour, Result]] = {
     "silent": (kit.hangs, Result.TIMEOUT),
     "drips its head": (kit.drips(b"HTTP/1.1 200 OK\r\nx: a"), Result.TIMEOUT),
     "drips its body": (kit.drips(b"HTTP/1.1 200 OK\r\n\r\na"), Result.TIMEOUT),
-    "floods interim answers": (kit.floods(b"", INTERIM * 500), Result.TIMEOUT),
+    "floods interim answers": (kit.floods(b"", INTERIM * 500), Result.PROTOCOL),
     "one endless header": (kit.floods(b"HTTP/1.1 200 OK\r\nx: ", b"a" * 1000), Result.PROTOCOL),
     "endless headers": (kit.floods(b"HTTP/1.1 200 OK\r\n", b"x: a\r\n" * 2000), Result.PROTOCOL),
     "endless status line": (kit.floods(b"HTTP/1.1 200 ", b"a" * 1000), Result.PROTOCOL),
@@ -69,32 +69,24 @@ RECEIVERS: dict[str, tuple[kit.Behaviour, Result]] = {
 
 
 async def _result_of(
-    behaviour: kit.Behaviour, tls: ssl.SSLContext | None = None, *, timeout: float = 10
+    behaviour: kit.Behaviour, tls: ssl.SSLContext | None = None, *, expected: Result | None = None
 ) -> tuple[Result, int]:
-    """Return what one attempt comes to, and how many requests the receiver saw."""
-    transport = a_transport(timeout=timeout, response_bytes=LIMIT)
+    """Return what one attempt comes to, and how many requests the receiver saw; patient but where a timeout is due."""
+    transport = a_transport(timeout=SHORT if expected is Result.TIMEOUT else 10, response_bytes=LIMIT)
     async with asyncio.timeout(20), kit.receiving(behaviour, tls=tls) as receiver, transport:
         return await attempt(transport, receiver.url), len(receiver.requests)
-
-
-def _patience(expected: Result) -> float:
-    """Wait for a timeout no longer than it takes; for anything else as long as a busy machine needs."""
-    return SHORT if expected is Result.TIMEOUT else 10
 
 
 @pytest.mark.parametrize("name", RECEIVERS)
 async def test_a_receiver_gets_one_request_and_its_result(name: str) -> None:
     behaviour, result = RECEIVERS[name]
-    assert await _result_of(behaviour, timeout=_patience(result)) == (result, 1)
+    assert await _result_of(behaviour, expected=result) == (result, 1)
 
 
 def test_on_the_loop_production_runs_every_receiver_gets_the_same() -> None:
     async def all_of_them() -> dict[str, tuple[Result, int]]:
         assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
-        return {
-            name: await _result_of(behaviour, timeout=_patience(result))
-            for name, (behaviour, result) in RECEIVERS.items()
-        }
+        return {name: await _result_of(behaviour, expected=result) for name, (behaviour, result) in RECEIVERS.items()}
 
     assert uvloop.run(all_of_them()) == {name: (result, 1) for name, (_, result) in RECEIVERS.items()}
 

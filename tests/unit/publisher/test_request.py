@@ -166,3 +166,8 @@ def test_every_attempt_has_the_same_id_and_body_and_its_own_timestamp_and_signat
     assert len({headers["webhook-signature"] for headers in attempts}) == 3
     for headers in attempts[:2]:
         Webhook(endpoint.keys[0]).verify(message.body, headers)
+
+
+def test_nothing_goes_out_unsigned() -> None:
+    with pytest.raises(ValueError, match="no secret"):
+        request.signature((), "msg_1", 1_767_225_600, b"{}")
