@@ -100,6 +100,7 @@ class Transport:
 
     async def __aenter__(self) -> Self:
         """Open the pool. Limits are the worker's business: a full pool would let one receiver stop the others."""
+        self._loop = asyncio.get_running_loop()
         self._resolver = VettedResolver(self._rules, self._make_resolver())
         self._connector = aiohttp.TCPConnector(
             limit=0,
@@ -131,8 +132,9 @@ class Transport:
         async with asyncio.timeout(self._timeout):
             while True:
                 connection = await self._connector.connect(route.request, [], _NO_TIMERS)
-                is_fresh = _is_fresh(connection)
-                if not is_fresh and not _is_reusable(connection):
+                now = self._loop.time()
+                is_fresh = _is_fresh(connection, now)
+                if not is_fresh and not _is_reusable(connection, now):
                     connection.close()
                     continue
                 try:
@@ -204,7 +206,7 @@ class Transport:
         except RefusedUrlError as error:
             if error.fault is not UrlFault.NAME:  # which no resolver takes: not blocked, unknown
                 raise BlockedError(str(error)) from None
-        request = ClientRequest("POST", url, headers=CIMultiDict(), loop=asyncio.get_running_loop())
+        request = ClientRequest("POST", url, headers=CIMultiDict(), loop=self._loop)
         route = self._routes[url] = _Route(request, head.encode("latin-1"))
         if len(self._routes) > ROUTES:
             del self._routes[next(iter(self._routes))]
@@ -217,16 +219,16 @@ def _retrieve(closed: asyncio.Future[None]) -> None:
         closed.exception()
 
 
-def _is_fresh(connection: Connection) -> bool:
+def _is_fresh(connection: Connection, now: float) -> bool:
     """Say whether a connection carries its first request; remember since when it stands."""
     protocol = connection.protocol
     if protocol is None or hasattr(protocol, _SINCE):
         return False
-    setattr(protocol, _SINCE, asyncio.get_running_loop().time())
+    setattr(protocol, _SINCE, now)
     return True
 
 
-def _is_reusable(connection: Connection) -> bool:
+def _is_reusable(connection: Connection, now: float) -> bool:
     """Say whether a kept-alive connection may carry another request.
 
     Not when it is older than its address was vetted for, nor when it spoke out of turn: what it said is not the
@@ -235,6 +237,6 @@ def _is_reusable(connection: Connection) -> bool:
     protocol = connection.protocol
     return (
         protocol is not None
+        and now - float(getattr(protocol, _SINCE)) < DNS_CACHE
         and not protocol.should_close
-        and asyncio.get_running_loop().time() - float(getattr(protocol, _SINCE)) < DNS_CACHE
     )
