@@ -235,8 +235,4 @@ def _is_reusable(connection: Connection, now: float) -> bool:
     answer to come.
     """
     protocol = connection.protocol
-    return (
-        protocol is not None
-        and now - float(getattr(protocol, _SINCE)) < DNS_CACHE
-        and not protocol.should_close
-    )
+    return protocol is not None and now - float(getattr(protocol, _SINCE)) < DNS_CACHE and not protocol.should_close
