@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 
 from runtime.database import TRANSIENT, address_of
 from runtime.lifecycle import until_reachable
 
 if TYPE_CHECKING:
+    from alembic.config import Config
+
     from runtime.database import Connection
     from runtime.settings import Settings
 
@@ -25,6 +24,8 @@ HERE = Path(__file__).parent
 
 
 def _config(dsn: str) -> Config:
+    from alembic.config import Config  # noqa: PLC0415 - a quarter of a second that most commands need not spend
+
     config = Config()
     config.set_main_option("script_location", str(HERE))
     config.set_main_option("path_separator", "os")
@@ -34,6 +35,8 @@ def _config(dsn: str) -> Config:
 
 def head() -> str:
     """Return the number of the newest migration."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - as above
+
     newest = ScriptDirectory.from_config(_config("")).get_current_head()
     assert newest is not None  # noqa: S101 - the folder always holds migrations
     return newest
@@ -52,6 +55,8 @@ async def migrate(settings: Settings) -> tuple[str | None, str]:
 
     Waits up to `startup_timeout` for the server; raises `UnreachableError` naming its address.
     """
+    from alembic import command  # noqa: PLC0415 - as above
+
     dsn = settings.dsn()
 
     async def connect() -> asyncpg.Connection[asyncpg.Record]:

@@ -12,9 +12,9 @@ import typer
 from typer.exceptions import Exit, TyperException
 
 from publisher import VERSION
-from publisher.app import NotReadyError
 from publisher.cli import config, database, demo, doctor, emit, serve, webhook
 from publisher.cli.context import CommandError, CommandUsageError, Context
+from publisher.roles import NotReadyError
 from publisher.secrets import SealError
 from runtime.embedded import EmbeddedError
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, UnreachableError, reason_of

@@ -34,6 +34,7 @@ from publisher.health import Health
 from publisher.ids import Ids
 from publisher.metrics import PublisherMetrics
 from publisher.queue import PostgresQueue
+from publisher.roles import ROLES, NotReadyError
 from publisher.secrets import Vault
 from runtime.clock import SystemClock
 from runtime.database import open_pool
@@ -52,16 +53,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ROLES = ("consume", "deliver", "api")
 #: Header prefix of the NordBastion house style; it moves into the profile when there is a second one.
 HEADER_PREFIX = "x-nb-"
 #: Seconds the batch in hand may take to end at shutdown, and each client to disconnect.
 INTAKE_GRACE = 1.0
 CLOSE_GRACE = 1.0
-
-
-class NotReadyError(Exception):
-    """The service cannot start as things are; the text is one line and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

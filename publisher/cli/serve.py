@@ -12,16 +12,17 @@ import orjson
 import typer
 import uvloop
 
-from publisher.app import ROLES, Service
 from publisher.cli import context
+from publisher.roles import ROLES
 from runtime.lifecycle import EXIT_DONE, stop_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from publisher.app import Service
     from runtime.settings import Settings
 
-Role = enum.StrEnum("Role", {role: role for role in ROLES})  # type: ignore[misc]  # one list of roles, in app.py
+Role = enum.StrEnum("Role", {role: role for role in ROLES})  # type: ignore[misc]  # one list of roles, in roles.py
 
 
 def serve(
@@ -65,6 +66,8 @@ async def _start(
     stack: contextlib.AsyncExitStack, settings: Settings, roles: Collection[str], *, embedded: bool
 ) -> tuple[Service, dict[str, object]]:
     """Open everything on `stack`; return the service and its ready line."""
+    from publisher.app import Service  # noqa: PLC0415 - half of what there is to load, and only `serve` needs it
+
     servers: dict[str, object] = {}
     if embedded:
         from publisher.embedded import embedded_settings  # noqa: PLC0415 - the `embedded` extra is optional

@@ -86,15 +86,27 @@ async def test_two_live_side_by_side_on_the_default_ports() -> None:
     assert [each.headers["x-nb-event"] for each in receiver.received] == ["server.provisioned"]
 
 
-async def test_production_refuses_a_loopback_receiver() -> None:
-    async with started("serve", "--embedded", environ={ENV: "production"}) as service:
-        ready = await service.ready()
-        finished = await run(
-            *("webhook", "add", "--account", ACCOUNT, "--url", "http://127.0.0.1:9/"),
-            environ={DATABASE_URL: ready["database"]},
-        )
-        assert (finished.code, finished.stdout) == (2, [])
-        assert finished.stderr == ["heliograph: --url: must begin with https://"]
+async def test_production_calls_no_loopback_receiver_not_even_one_it_knows(data_dir: Path) -> None:
+    environ = {DATA_DIR: str(data_dir)}
+    async with Receiver().listening() as receiver:
+        async with started("serve", "--embedded", environ=environ) as service:
+            only = {DATABASE_URL: (await service.ready())["database"]}
+            await add_webhook(only, receiver.url)
+            assert (await service.terminate()).code == 0
+        async with started("serve", "--embedded", environ={**environ, ENV: "production"}) as service:
+            ready = await service.ready()
+            only = {DATABASE_URL: ready["database"]}
+            finished = await run("webhook", "add", "--account", ACCOUNT, "--url", receiver.url, environ=only)
+            assert (finished.code, finished.stdout) == (2, [])
+            assert [line.partition("--url: ")[0] for line in finished.stderr] == ["heliograph: "]
+            await emit(only, "server.provisioned")
+
+            async def is_blocked() -> bool:
+                metrics = await get(ready["admin"] + "/metrics")
+                return 'heliograph_attempts_total{result="blocked"} 1.0' in metrics.text
+
+            await until(is_blocked, "the attempt is blocked")
+    assert (receiver.received, receiver.refused) == ([], [])
 
 
 async def test_data_outlives_a_stop_and_a_kill(data_dir: Path) -> None:

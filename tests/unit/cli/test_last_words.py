@@ -7,8 +7,8 @@ import pytest
 import typer
 
 from publisher import __main__ as command_line
-from publisher.app import NotReadyError
 from publisher.cli.context import CommandError, CommandUsageError
+from publisher.roles import NotReadyError
 from publisher.secrets import SealError
 from runtime.embedded import EmbeddedError
 from runtime.lifecycle import UnreachableError
