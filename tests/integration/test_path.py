@@ -18,6 +18,7 @@ from publisher.endpoints import Directory
 from publisher.ids import Ids
 from publisher.secrets import Vault
 from runtime.clock import SystemClock
+from tests.support.process import until
 from tests.support.receiver import Receiver
 
 if TYPE_CHECKING:
@@ -66,4 +67,24 @@ async def test_an_event_becomes_a_signed_webhook_and_a_row(settings: Settings) -
     assert bodies[0]["timestamp"] == "2026-11-01T00:00:00Z"
     states = await connection.fetch("SELECT state, attempts FROM deliveries")
     assert [tuple(row) for row in states] == [("delivered", 1)] * 3
+    await connection.close()
+
+
+async def test_a_delivery_whose_endpoint_is_gone_is_cancelled_and_counted(settings: Settings) -> None:
+    connection = await asyncpg.connect(settings.dsn())
+    await connection.execute(
+        "INSERT INTO messages (account_id, id, type, body) VALUES ('acct_1', 'msg_1', 'server.power.on', '{}')"
+    )
+    await connection.execute(
+        "INSERT INTO deliveries (account_id, id, endpoint_id, message_id, state, due_at)"
+        " VALUES ('acct_1', 'dlv_1', 'we_gone', 'msg_1', 'pending', now())"
+    )
+    labels = {"type": "server.power.on", "outcome": "cancelled"}
+    async with running(settings) as service:
+
+        async def is_counted() -> bool:
+            return service.registry.get_sample_value("heliograph_deliveries_total", labels) == 1
+
+        await until(is_counted, "the cancelled delivery is counted")
+    assert await connection.fetchval("SELECT state FROM deliveries") == "cancelled"
     await connection.close()
