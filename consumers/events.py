@@ -29,7 +29,7 @@ Code = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$", max_length=3)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s\x00-\x1f]+$", max_length=2_000)]
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
-#: As text, checked by one regular expression: parsing addresses in Python would be a third of decoding an event.
+#: As text, checked by one regular expression: parsing addresses in Python would be half of decoding an event.
 Address = Annotated[
     str, StringConstraints(pattern=rf"^(?:(?:{_OCTET}\.){{3}}{_OCTET}|[0-9a-fA-F:]*:[0-9a-fA-F:.]*)$", max_length=45)
 ]

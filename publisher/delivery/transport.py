@@ -187,7 +187,7 @@ class Transport:
                 try:
                     await asyncio.wait((reading, closed), return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    reading.cancel() if not reading.done() else None
+                    reading.cancel()  # does nothing to one that has ended
                 if not reading.done():
                     break
                 content += reading.result()
