@@ -1,4 +1,4 @@
-"""The only file that imports aiokafka: records in, offsets back, records out, topics looked up.
+"""The only file that imports aiokafka: records in, offsets back, records out, topics looked up and looked through.
 
 Choices that are not defaults, with the trap each avoids: values are consumed as bytes (a raising deserialiser
 loops for ever); offsets are committed explicitly (an argument-less commit follows the position, which moves
@@ -9,9 +9,10 @@ not idempotent, which the embedded broker refuses, so a dead letter may be writt
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -23,17 +24,20 @@ from aiokafka.errors import (
     for_code,
 )
 
-from runtime.lifecycle import until_reachable
+from runtime.lifecycle import UnreachableError, reason_of, until_reachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from consumers.decode import Record
     from runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 REQUEST_TIMEOUT_MS = 10_000
+#: Records a reader takes at once, and how long it waits for more before it asks whether it is through.
+READ_AT_ONCE, READ_WAIT_MS = 100, 250
 #: Room for a record that is refused as too large and still has to reach the dead letters.
 PRODUCER_MAX_BYTES = 32 * 1024 * 1024
 
@@ -186,6 +190,89 @@ class KafkaProducer:
             raise RecordTooLargeError(str(error)) from None
 
 
+class TopicReader:
+    """Reads a topic without a group: nothing is committed, and nobody's partitions move."""
+
+    def __init__(self, client: AIOKafkaConsumer, address: str, patience: float) -> None:
+        """Take a started client that has all partitions; `open_reader` makes one."""
+        self._client = client
+        self._address = address
+        self._patience = patience
+
+    async def records(self, *, since_ms: int | None = None, last: int | None = None) -> AsyncGenerator[Record]:
+        """Yield what is there now, from the beginning to the end, in order within each partition.
+
+        `since_ms` (Unix milliseconds) leaves out what is older; `last` begins at most so many records before each
+        partition's end, or a little earlier. Raises `UnreachableError` when the broker stops answering.
+        """
+        starts = await self._answer(self._starts(since_ms, last))
+        async for record in self._read(starts):
+            if since_ms is None or record.timestamp >= since_ms:
+                yield record
+
+    async def record(self, partition: int, offset: int) -> Record | None:
+        """Return the record at these coordinates; None where there is none, or none any more."""
+        async with contextlib.aclosing(self._read({partition: offset})) as found:
+            async for record in found:  # the first one stands elsewhere where this offset is gone
+                return record if record.offset == offset else None
+        return None
+
+    async def _starts(self, since_ms: int | None, last: int | None) -> dict[int, int]:
+        partitions = self._client.assignment()
+        starts = {each.partition: first for each, first in (await self._client.beginning_offsets(partitions)).items()}
+        if last is not None:
+            for each, end in (await self._client.end_offsets(partitions)).items():
+                starts[each.partition] = max(starts[each.partition], end - last)
+        if since_ms is not None:
+            found = await self._client.offsets_for_times(dict.fromkeys(partitions, max(0, since_ms)))
+            for each, first in found.items():
+                if first is not None:  # or there is nothing that young, which reading finds out
+                    starts[each.partition] = max(starts[each.partition], first.offset)
+        return starts
+
+    async def _read(self, starts: Mapping[int, int]) -> AsyncGenerator[Record]:
+        """Yield from these offsets to where each partition ended when it first answered.
+
+        The end is taken from that answer: asked for offsets, the embedded broker names the last batch's beginning.
+        """
+        remaining = {each: starts[each.partition] for each in self._client.assignment() if each.partition in starts}
+        ends: dict[TopicPartition, int] = {}
+        for where, offset in remaining.items():
+            self._client.seek(where, offset)
+        while remaining:
+            batches, through = await self._answer(self._next(remaining, ends))
+            for where, records in batches.items():
+                for record in records:
+                    if record.offset < ends[where]:
+                        yield record
+            for where in through:
+                del remaining[where]
+
+    async def _next(
+        self, remaining: Mapping[TopicPartition, int], ends: dict[TopicPartition, int]
+    ) -> tuple[Mapping[TopicPartition, Sequence[Record]], Sequence[TopicPartition]]:
+        """Return records, and the partitions that are read to their end; there is one of the two. Fills in `ends`."""
+        while True:
+            batches: Mapping[TopicPartition, Sequence[Record]] = await self._client.getmany(
+                *remaining, timeout_ms=READ_WAIT_MS, max_records=READ_AT_ONCE
+            )
+            for where in remaining.keys() - ends.keys():
+                if (end := self._client.last_stable_offset(where)) is not None:
+                    ends[where] = end
+            through = [each for each in ends.keys() & remaining if await self._client.position(each) >= ends[each]]
+            if batches or through:
+                return batches, through
+
+    async def _answer(self, asked: Awaitable[T]) -> T:
+        """Wait for the broker's answer, within bounds of time."""
+        try:
+            async with asyncio.timeout(self._patience) as limit:
+                return await asked
+        except TRANSIENT as error:
+            reason = f"nothing for {self._patience:g} s" if limit.expired() else reason_of(error)
+            raise UnreachableError(f"Kafka at {self._address} does not answer any more ({reason})") from None
+
+
 async def start_patiently(client: KafkaConsumer | KafkaProducer, settings: Settings) -> None:
     """Start `client`, waiting up to `startup_timeout` for a broker that is not up yet."""
     await until_reachable(
@@ -195,6 +282,40 @@ async def start_patiently(client: KafkaConsumer | KafkaProducer, settings: Setti
         errors=TRANSIENT,
         timeout=settings.startup_timeout,
     )
+
+
+@contextlib.asynccontextmanager
+async def open_reader(settings: Settings, topic: str) -> AsyncIterator[TopicReader]:
+    """Open a reader of `topic`, which exists: asked for one that does not, a broker may make it.
+
+    Raises `UnreachableError` when no broker answers in time.
+    """
+
+    async def connect() -> AIOKafkaConsumer:
+        client = AIOKafkaConsumer(
+            topic,
+            group_id=None,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            fetch_max_wait_ms=READ_WAIT_MS,
+            **_security(settings),
+        )
+        try:
+            await client.start()
+        except BaseException:
+            await client.stop()
+            raise
+        return client
+
+    address = ",".join(settings.kafka_bootstrap)
+    client = await until_reachable("Kafka", address, connect, errors=TRANSIENT, timeout=settings.startup_timeout)
+    try:
+        yield TopicReader(client, address, settings.startup_timeout)
+    finally:
+        # While its broker is away, stopping a consumer raises the cancellation of its own fetches as if it were ours.
+        await asyncio.gather(client.stop(), return_exceptions=True)
 
 
 async def list_topics(settings: Settings) -> frozenset[str]:

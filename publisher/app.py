@@ -17,25 +17,28 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from consumers import broker
+from consumers.announcements import Relay
 from consumers.deadletters import DeadLetterLimit, DeadLetters, TooManyDeadLettersError
 from consumers.loop import Loop
 from consumers.metrics import ConsumerMetrics
 from migrations import runner
-from publisher import VERSION, endpoints
+from publisher import VERSION, failures, housekeeping
 from publisher.admin import admin_app
 from publisher.api.app import public_app
-from publisher.delivery.backoff import Policy
 from publisher.delivery.egress import Rules
+from publisher.delivery.gate import Gate, Limits
 from publisher.delivery.transport import Transport
 from publisher.delivery.worker import Worker
 from publisher.endpoints import Directory
 from publisher.fanout import FanOut
 from publisher.health import Health
+from publisher.housekeeping import Chore
 from publisher.ids import Ids
 from publisher.metrics import PublisherMetrics
 from publisher.queue import PostgresQueue
+from publisher.quota import Quota
+from publisher.retention import Retention
 from publisher.roles import ROLES, NotReadyError
-from publisher.secrets import Vault
 from runtime.clock import SystemClock
 from runtime.database import open_pool
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, reason_of
@@ -58,6 +61,8 @@ HEADER_PREFIX = "x-nb-"
 #: Seconds the batch in hand may take to end at shutdown, and each client to disconnect.
 INTAKE_GRACE = 1.0
 CLOSE_GRACE = 1.0
+#: Seconds between two rounds of each chore.
+JUDGE, COUNT, SWEEP = 60.0, 10.0, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,8 @@ class Service:
         self._worker: Worker | None = None
         self._consumer: broker.KafkaConsumer | None = None
         self._intake: Loop | None = None
+        self._relay: Relay | None = None
+        self._chores: list[Chore] = []
         self._halted = ""
 
     async def __aenter__(self) -> Self:
@@ -114,6 +121,8 @@ class Service:
         stop_intake = asyncio.Event()
         delivery = _task("deliver", self._worker.run(stop_delivery) if self._worker else stop_delivery.wait())
         intake = _task("consume", self._intake.run(stop_intake) if self._intake else stop_intake.wait())
+        beside = [_task("housekeeping", housekeeping.keep(self._chores, stop))]
+        beside += [_task("announce", self._relay.run(stop_delivery))] if self._relay else []
         stopping = _task("stop", stop.wait())
         code = EXIT_DONE
         running = {delivery, intake, stopping}
@@ -127,6 +136,8 @@ class Service:
         leaving = _task("leave the group", self._leave_group())
         stop_delivery.set()
         await asyncio.wait((delivery, leaving))
+        await asyncio.wait(beside, timeout=CLOSE_GRACE)
+        await _cancel(*beside)
         return code
 
     def _ended(self, task: asyncio.Task[object]) -> int:
@@ -143,15 +154,20 @@ class Service:
 
     async def _open(self) -> None:
         settings = self._settings
-        settings.require("database_url", "secret_keys", *(("kafka_bootstrap",) if "consume" in self._roles else ()))
+        needs_kafka = bool(self._roles & {"consume", "deliver"})
+        settings.require("database_url", "secret_keys", *(("kafka_bootstrap",) if needs_kafka else ()))
         pool = await open_pool(settings)
         self._stack.push_async_callback(_close_pool, pool)
         await _check_schema(pool)
         rules = Rules.of(settings)
         if rules.allow:
             logger.warning("EGRESS_ALLOW: receivers may be at %s", ", ".join(map(str, rules.allow)))
-        directory = Directory(Vault(settings.keys()), self._ids, rules)
+        directory = Directory.of(settings, self._ids)
         self._health.add("database", lambda: _ping(pool))
+        if self._roles & {"deliver", "consume"}:
+            retention = Retention(pool, settings)
+            await retention.ensure()
+            self._chores.append(Chore("retention", SWEEP, retention.sweep))
         if "deliver" in self._roles:
             await self._open_delivery(pool, directory, rules)
         if "consume" in self._roles:
@@ -162,30 +178,40 @@ class Service:
 
     async def _open_delivery(self, pool: Pool, directory: Directory, rules: Rules) -> None:
         settings = self._settings
+        agent = f"Heliograph/{VERSION} (+{settings.public_url})"
         transport = await self._stack.enter_async_context(
             Transport(
                 rules,
                 timeout=settings.attempt_timeout,
                 response_bytes=settings.response_bytes,
-                user_agent=f"Heliograph/{VERSION} (+{settings.public_url})",
+                user_agent=agent,
             )
         )
 
-        async def disable_gone(endpoint_ids: Sequence[str]) -> None:
-            async with pool.acquire() as connection:
-                for endpoint_id in await endpoints.disable(connection, endpoint_ids, "gone"):
-                    logger.warning("endpoint %s answered 410 and is disabled", endpoint_id)
-
         metrics = PublisherMetrics(self.registry, profile=settings.profile)
+        gate = Gate(
+            Limits(
+                per_endpoint=settings.endpoint_in_flight,
+                per_account=settings.account_in_flight,
+                stall=settings.stall,
+                share=settings.circuit_share,
+                minimum=settings.circuit_minimum,
+                window=settings.circuit_window,
+                probe=settings.circuit_probe,
+            ),
+            self._clock,
+        )
         self._worker = Worker(
             queue=PostgresQueue(
                 pool,
                 directory,
                 lease_seconds=settings.lease,
+                agent=agent,
                 on_cancelled=lambda event_type: metrics.recorded(event_type, "cancelled"),
+                follow=failures.follow,
             ),
             transport=transport,
-            policy=Policy(settings.retries, settings.window, settings.attempt_timeout),
+            gate=gate,
             clock=self._clock,
             rng=self._rng,
             metrics=metrics,
@@ -195,7 +221,17 @@ class Service:
             record_interval=settings.record_interval,
             drain_timeout=settings.drain_timeout,
             longest_wait=settings.lease_margin / 2,
-            on_gone=disable_gone,
+        )
+
+        async def disable_failing() -> None:
+            await failures.disable_failing(pool, after=settings.disable_after, dropped=settings.disable_dropped)
+
+        self._chores.append(Chore("disable failing endpoints", JUDGE, disable_failing))
+        self._relay = Relay(
+            pool=pool,
+            producer=broker.KafkaProducer(settings),
+            topic=settings.kafka_topic_announcements,
+            source=settings.public_url,
         )
 
     async def _open_intake(self, pool: Pool, directory: Directory) -> None:
@@ -209,14 +245,17 @@ class Service:
         self._consumer = broker.KafkaConsumer(settings, [settings.kafka_topic_events], metrics.rebalances.inc)
         self._stack.push_async_callback(self._leave_group)
         await broker.start_patiently(self._consumer, settings)
+        quota = Quota(pool, settings.account_queue)
+        self._chores.append(Chore("count full accounts", COUNT, quota.count))
         fan_out = FanOut(
             directory=directory,
             ids=self._ids,
             rng=self._rng,
             lease_seconds=settings.lease,
-            room=worker.room if worker else lambda: 0,
+            choose=worker.choose if worker else _everything_waits,
             submit=worker.submit if worker else _nobody,
             wake=worker.wake if worker else lambda: None,
+            full=quota.full,
         )
         self._intake = Loop(
             consumer=self._consumer,
@@ -266,6 +305,10 @@ def _appetite(worker: Worker | None, batch: int) -> Appetite:
     return appetite
 
 
+def _everything_waits(jobs: Sequence[Job]) -> tuple[Sequence[Job], Sequence[Job]]:
+    return (), jobs
+
+
 def _nobody(jobs: Sequence[Job]) -> None:
     assert not jobs  # noqa: S101 - without a worker there is no room, so nothing is leased
 
@@ -286,7 +329,7 @@ async def _check_schema(pool: Pool) -> None:
 
 
 async def _check_topics(settings: Settings) -> None:
-    needed = {settings.kafka_topic_events, settings.kafka_topic_dead_letters}
+    needed = {settings.kafka_topic_events, settings.kafka_topic_dead_letters, settings.kafka_topic_announcements}
     missing = needed - await broker.list_topics(settings)
     if missing:
         raise NotReadyError(

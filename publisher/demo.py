@@ -20,11 +20,9 @@ from consumers import broker
 from consumers.catalogue import DOCUMENTED
 from consumers.encode import cloud_event
 from publisher.app import Service
-from publisher.delivery.egress import Rules
 from publisher.embedded import embedded_settings
 from publisher.endpoints import Directory
 from publisher.ids import Ids
-from publisher.secrets import Vault
 from runtime.clock import SystemClock
 from runtime.database import open_pool
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, first_of
@@ -42,10 +40,8 @@ PATIENCE = 60.0
 POLL = 0.05
 
 RECORDED = """
-SELECT DISTINCT m.type
-FROM deliveries d
-JOIN messages m ON m.id = d.message_id
-JOIN attempts a ON a.delivery_id = d.id
+SELECT DISTINCT d.type
+FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
 WHERE d.state = 'delivered' AND a.result = '2xx'
 """
 
@@ -150,7 +146,7 @@ async def run(given: Settings, screen: Screen, stop: asyncio.Event, *, once: boo
 
 
 async def _subscribe(settings: Settings, pool: Pool, url: str) -> str:
-    directory = Directory(Vault(settings.keys()), Ids(SystemClock()), Rules.of(settings))
+    directory = Directory.of(settings, Ids(SystemClock()))
     async with pool.acquire() as connection:
         _, secret = await directory.register(connection, account=ACCOUNT, url=url, events=["*"])
     return secret

@@ -30,7 +30,12 @@ async def embedded_settings(given: Settings) -> AsyncIterator[Settings]:
     async with Embedded(given.data_dir) as servers:
         settings = servers.settings(given).model_copy(update=_better_defaults(given))
         await broker.create_topics(
-            settings, {settings.kafka_topic_events: PARTITIONS, settings.kafka_topic_dead_letters: 1}
+            settings,
+            {
+                settings.kafka_topic_events: PARTITIONS,
+                settings.kafka_topic_dead_letters: 1,
+                settings.kafka_topic_announcements: 1,
+            },
         )
         await runner.migrate(settings)
         yield settings

@@ -1,149 +1,246 @@
-"""What a customer subscribed: URL, event filters, signing secrets. Owns `endpoints` and `endpoint_secrets`."""
+"""What a customer subscribed: kept, changed, looked up, and how it has been doing. Owns `endpoints`.
+
+Every statement stands in endpoints.sql. Each change raises an endpoint's `version`, which is how processes that have
+it prepared notice; how it is doing changes nothing they prepare and raises none.
+"""
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 from yarl import URL
 
-from consumers.catalogue import CATALOGUE, prefixes
-from publisher import ids, secrets
-from publisher.delivery.egress import RefusedUrlError
+from publisher import endpoint_secrets, ids, secrets
+from publisher.delivery.egress import Rules
+from publisher.secrets import HMAC, Vault
+from publisher.subscriptions import (
+    DEFAULT_POLICY,
+    InvalidEndpointError,
+    Terms,
+    check,
+    check_account,
+    check_description,
+    check_filters,
+    check_overlap,
+    check_url,
+    selectors,
+)
+from runtime.database import load_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
+    from typing import Unpack
 
     import asyncpg
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from publisher.delivery.egress import Rules
+    from publisher.delivery.backoff import Policy
     from publisher.ids import Ids
-    from publisher.secrets import Vault
     from runtime.database import Connection
+    from runtime.settings import Settings
 
-logger = logging.getLogger(__name__)
+__all__ = [
+    "Changes",
+    "Details",
+    "Directory",
+    "Disabled",
+    "Endpoint",
+    "InvalidEndpointError",
+    "NoSuchEndpointError",
+    "check_account",
+    "check_filters",
+    "delete",
+    "disable",
+    "disable_failing",
+    "list_of",
+    "note_failures",
+    "note_results",
+    "note_successes",
+    "public_keys",
+    "read",
+    "selectors",
+]
 
-MAX_FILTERS = 100
+SQL = load_queries(Path(__file__).with_suffix(".sql"))
 #: Endpoints kept ready in memory; past it the oldest are read again.
 CACHED = 20_000
-
-INSERT = """
-INSERT INTO endpoints (account_id, id, url, events, description) VALUES ($1, $2, $3, $4, $5)
-"""
-SEAL = """
-INSERT INTO endpoint_secrets (account_id, endpoint_id, version, key_id, sealed) VALUES ($1, $2, $3, $4, $5)
-"""
-#: The number of secrets in force tells that an overlap has ended, which changes no version.
-_ACTIVE = """
-SELECT e.id, e.version, (
-    SELECT count(*) FROM endpoint_secrets s
-    WHERE s.account_id = e.account_id AND s.endpoint_id = e.id AND (s.expires_at IS NULL OR s.expires_at > now())
-)
-FROM endpoints e
-"""
-ACTIVE_OF_ACCOUNTS = f"{_ACTIVE} WHERE e.account_id = ANY ($1::text[]) AND e.status = 'active'"
-ACTIVE_OF_IDS = f"{_ACTIVE} WHERE e.id = ANY ($1::text[]) AND e.status = 'active'"
-READ = """
-SELECT e.account_id, e.id, e.version, e.url, e.events, s.version AS secret_version, s.key_id, s.sealed
-FROM endpoints e JOIN endpoint_secrets s ON s.account_id = e.account_id AND s.endpoint_id = e.id
-WHERE e.id = ANY ($1::text[]) AND (s.expires_at IS NULL OR s.expires_at > now())
-ORDER BY e.id, s.version DESC
-"""
-LIST = """
-SELECT id, url, events, description, status, disabled_reason, created_at
-FROM endpoints WHERE account_id = $1 ORDER BY id
-"""
-DISABLE = """
-UPDATE endpoints SET status = 'disabled', disabled_reason = $2, version = version + 1, updated_at = now()
-WHERE id = ANY ($1::text[]) AND status <> 'disabled'
-RETURNING id
-"""
+#: Seconds; what `secret_overlap` is when nobody said.
+DEFAULT_OVERLAP = 86_400.0
 
 
-class InvalidEndpointError(ValueError):
-    """What was asked for cannot be an endpoint; the text names the field and says why."""
+class NoSuchEndpointError(LookupError):
+    """The account has no such endpoint; the text is the same whether another account has it or nobody."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An active endpoint, ready to be delivered to; `keys` sign, the newest first."""
+    """An active endpoint, ready to be delivered to; `keys` and then `signers` sign, the newest first."""
 
     account: str
     id: str
     version: int
     url: URL
     filters: frozenset[str]
-    keys: tuple[bytes, ...]
+    keys: tuple[bytes, ...] = field(repr=False)
+    signers: tuple[Ed25519PrivateKey, ...] = field(default=(), repr=False, compare=False)
+    policy: Policy = DEFAULT_POLICY
 
     def wants(self, event_type: str) -> bool:
         """Say whether any of its filters selects `event_type`."""
         return not self.filters.isdisjoint(selectors(event_type))
 
 
-_SELECTORS = {event_type: frozenset(prefixes(event_type)) for event_type in CATALOGUE}
+@dataclass(frozen=True, slots=True)
+class Details:
+    """An endpoint as its owner may see it, in any status. `retries`, `window` (seconds): None is the operator's."""
+
+    account: str
+    id: str
+    url: str
+    events: list[str]
+    description: str
+    status: str
+    disabled_reason: str | None
+    algorithm: str
+    retries: int | None
+    window: int | None
+    failing_since: datetime | None
+    dropped: int
+    last_result: str | None
+    created_at: datetime
+    updated_at: datetime
 
 
-def selectors(event_type: str) -> frozenset[str]:
-    """Return the filters that select a type of the catalogue."""
-    return _SELECTORS[event_type]
+class Changes(TypedDict, total=False):
+    """What may be changed; what is not named stays. None as `retries` or `window` follows the operator again."""
+
+    url: str
+    events: Sequence[str]
+    description: str
+    status: Literal["active", "paused"]
+    retries: int | None
+    window: int | None
 
 
-def check_filters(filters: Sequence[str]) -> list[str]:
-    """Return `filters` without repetitions; raise `InvalidEndpointError` for one that selects nothing."""
-    unique = list(dict.fromkeys(filters))
-    if not 1 <= len(unique) <= MAX_FILTERS:
-        raise InvalidEndpointError(f"events: give 1 to {MAX_FILTERS} filters")
-    known = frozenset[str]().union(*_SELECTORS.values())
-    for each in unique:
-        if each not in known:
-            raise InvalidEndpointError(f"events: {each!r} is no event type, no `type.*` and not `*`")
-    return unique
+class Disabled(NamedTuple):
+    """An endpoint that has just been disabled, and how it was doing; columns of `endpoints`."""
 
-
-def check_account(account: str) -> str:
-    """Return `account`; raise `InvalidEndpointError` when it cannot be an account id."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,99}", account):
-        raise InvalidEndpointError("account: is not an account id")
-    return account
+    account_id: str
+    id: str
+    reason: str
+    failing_since: datetime | None
+    dropped: int
+    last_result: str | None
 
 
 class Directory:
-    """Endpoints by account or id, prepared once per version."""
+    """Endpoints by account or id, prepared once per version; the place where they are made and changed."""
 
-    def __init__(self, vault: Vault, ids: Ids, rules: Rules) -> None:
-        """Open secrets with `vault`, name new endpoints with `ids`, register what `rules` allow to be called."""
+    def __init__(
+        self, vault: Vault, ids: Ids, rules: Rules, terms: Terms | None = None, *, overlap: float = DEFAULT_OVERLAP
+    ) -> None:
+        """Open secrets with `vault`, name new endpoints with `ids`, register what `rules` and `terms` allow.
+
+        A replaced secret goes on signing for `overlap` seconds.
+        """
         self._vault = vault
         self._ids = ids
         self._rules = rules
+        self._terms = terms or Terms()
+        self._overlap = overlap
         self._ready: dict[str, Endpoint] = {}
 
+    @classmethod
+    def of(cls, settings: Settings, ids: Ids) -> Directory:
+        """Return the directory of a configuration; raises `SettingsError` when it has no keys."""
+        vault = Vault(settings.keys())
+        return cls(vault, ids, Rules.of(settings), Terms.of(settings), overlap=settings.secret_overlap)
+
+    # --- making and changing ------------------------------------------------------------------------------------
+
     async def register(
-        self, connection: Connection, *, account: str, url: str, events: Sequence[str], description: str = ""
+        self,
+        connection: Connection,
+        *,
+        account: str,
+        url: str,
+        events: Sequence[str],
+        description: str = "",
+        retries: int | None = None,
+        window: int | None = None,
+        algorithm: str = HMAC,
     ) -> tuple[str, str]:
         """Store a new endpoint; return its id and its secret, which is shown this once.
 
-        Raises `InvalidEndpointError` naming the field that is wrong.
+        `window` is seconds; None as `retries` or `window` follows the operator. Raises `InvalidEndpointError` naming
+        the field that is wrong.
         """
-        check_account(account)
-        try:
-            parsed = self._rules.check_url(url)
-        except RefusedUrlError as error:
-            raise InvalidEndpointError(f"url: {error}") from error
-        filters = check_filters(events)
+        asked = check(
+            self._rules, self._terms, account=account, url=url, events=events, description=description,
+            retries=retries, window=window, algorithm=algorithm,
+        )  # fmt: skip
         endpoint_id = self._ids.new(ids.ENDPOINT)
-        secret = secrets.new_secret()
-        sealed = self._vault.seal(secret, secrets.Owner(account, endpoint_id, 1))
         async with connection.transaction():
-            await connection.execute(INSERT, account, endpoint_id, str(parsed), filters, description)
-            await connection.execute(SEAL, account, endpoint_id, 1, *sealed)
+            await connection.execute(
+                SQL["insert"], account, endpoint_id, asked.url, asked.events, description, retries, window, algorithm
+            )
+            secret = await endpoint_secrets.create(connection, self._vault, account, endpoint_id, algorithm)
         return endpoint_id, secrets.shown(secret)
+
+    async def update(
+        self, connection: Connection, account: str, endpoint_id: str, **changes: Unpack[Changes]
+    ) -> Details:
+        """Change an endpoint and return it; raises `NoSuchEndpointError`, and `InvalidEndpointError` as registering.
+
+        Another status than before forgets how it was doing: one that is enabled again starts afresh.
+        """
+        async with connection.transaction():
+            await _lock(connection, account, endpoint_id)
+            old = await read(connection, account, endpoint_id)
+            if not changes:
+                return old
+            url = check_url(self._rules, changes["url"]) if "url" in changes else old.url
+            events = check_filters(changes["events"]) if "events" in changes else old.events
+            description = check_description(changes["description"]) if "description" in changes else old.description
+            status = _check_status(changes["status"]) if "status" in changes else old.status
+            retries, window = changes.get("retries", old.retries), changes.get("window", old.window)
+            if "retries" in changes or "window" in changes:
+                self._terms.check_bounds(changes.get("retries"), changes.get("window"))
+                self._terms.check_fit(retries, window)
+            await connection.execute(
+                SQL["update"], account, endpoint_id, url, events, description, retries, window, status
+            )
+            return await read(connection, account, endpoint_id)
+
+    async def rotate(
+        self, connection: Connection, account: str, endpoint_id: str, *, overlap: float | None = None
+    ) -> str:
+        """Give an endpoint new secrets and return the symmetric one, which is shown this once.
+
+        The earlier ones go on signing for `overlap` seconds (0 to seven days; None is the operator's). Raises
+        `NoSuchEndpointError`, and `InvalidEndpointError` for the overlap.
+        """
+        seconds = check_overlap(self._overlap if overlap is None else overlap)
+        _check_id(account, endpoint_id)
+        async with connection.transaction():
+            algorithm = await connection.fetchval(SQL["new_version"], account, endpoint_id)
+            if algorithm is None:
+                raise _absent(endpoint_id)
+            secret = await endpoint_secrets.rotate(
+                connection, self._vault, account, endpoint_id, algorithm, overlap=seconds
+            )
+        return secrets.shown(secret)
+
+    # --- looking up -----------------------------------------------------------------------------------------------
 
     async def of_accounts(self, connection: Connection, accounts: Iterable[str]) -> dict[str, list[Endpoint]]:
         """Return the active endpoints of `accounts`, by account."""
-        rows = await connection.fetch(ACTIVE_OF_ACCOUNTS, list(set(accounts)))
+        rows = await connection.fetch(SQL["active_of_accounts"], list(set(accounts)))
         found: dict[str, list[Endpoint]] = defaultdict(list)
         for endpoint in await self._prepare(connection, rows):
             found[endpoint.account].append(endpoint)
@@ -151,15 +248,15 @@ class Directory:
 
     async def of_ids(self, connection: Connection, endpoint_ids: Iterable[str]) -> dict[str, Endpoint]:
         """Return those of `endpoint_ids` that exist and are active, by id."""
-        rows = await connection.fetch(ACTIVE_OF_IDS, list(set(endpoint_ids)))
+        rows = await connection.fetch(SQL["active_of_ids"], list(set(endpoint_ids)))
         return {endpoint.id: endpoint for endpoint in await self._prepare(connection, rows)}
 
     async def _prepare(self, connection: Connection, rows: Iterable[asyncpg.Record]) -> list[Endpoint]:
         endpoints = []
         missing = []
-        for endpoint_id, version, secrets_in_force in rows:
+        for endpoint_id, version, in_force in rows:
             ready = self._ready.get(endpoint_id)
-            if ready is not None and (ready.version, len(ready.keys)) == (version, secrets_in_force):
+            if ready is not None and ready.version == version and len(ready.keys) + len(ready.signers) == in_force:
                 endpoints.append(ready)
             else:
                 missing.append(endpoint_id)
@@ -169,10 +266,11 @@ class Directory:
 
     async def _read(self, connection: Connection, endpoint_ids: Sequence[str]) -> list[Endpoint]:
         by_id = defaultdict(list)
-        for row in await connection.fetch(READ, endpoint_ids):
+        for row in await connection.fetch(SQL["prepare"], endpoint_ids):
             by_id[row["id"]].append(row)
         for endpoint_id, rows in by_id.items():
             first = rows[0]
+            opened = endpoint_secrets.opened(self._vault, rows)
             self._ready.pop(endpoint_id, None)
             self._ready[endpoint_id] = Endpoint(
                 account=first["account_id"],
@@ -180,28 +278,108 @@ class Directory:
                 version=first["version"],
                 url=URL(first["url"]),
                 filters=frozenset(first["events"]),
-                keys=self._open(rows),
+                keys=opened.keys,
+                signers=opened.signers,
+                policy=self._terms.policy_of(first["retries"], first["window_seconds"]),
             )
         read = [self._ready[endpoint_id] for endpoint_id in by_id]
         while len(self._ready) > CACHED:
             del self._ready[next(iter(self._ready))]
         return read
 
-    def _open(self, rows: Sequence[asyncpg.Record]) -> tuple[bytes, ...]:
-        """Return an endpoint's secrets; none where one does not open, so that it alone fails and not its batch."""
-        try:
-            return tuple(
-                self._vault.open(
-                    secrets.Sealed(row["key_id"], row["sealed"]),
-                    secrets.Owner(row["account_id"], row["id"], row["secret_version"]),
-                )
-                for row in rows
-            )
-        except secrets.SealError as error:
-            logger.error("%s; nothing can be sent to it until that is mended", error)  # noqa: TRY400 - the text says it all
-            return ()
+
+# --- as its owner sees it -------------------------------------------------------------------------------------------
 
 
-async def disable(connection: Connection, endpoint_ids: Iterable[str], reason: str) -> list[str]:
+async def read(connection: Connection, account: str, endpoint_id: str) -> Details:
+    """Return an account's endpoint; raises `NoSuchEndpointError`."""
+    _check_id(account, endpoint_id)
+    row = await connection.fetchrow(SQL["read"], account, endpoint_id)
+    if row is None:
+        raise _absent(endpoint_id)
+    return Details(**row)
+
+
+async def list_of(connection: Connection, account: str) -> list[Details]:
+    """Return an account's endpoints, the oldest first."""
+    return [Details(**row) for row in await connection.fetch(SQL["list"], account)]
+
+
+async def delete(connection: Connection, account: str, endpoint_id: str) -> None:
+    """Remove an account's endpoint with its secrets; raises `NoSuchEndpointError`. What waits for it is cancelled."""
+    _check_id(account, endpoint_id)
+    if await connection.fetchval(SQL["delete"], account, endpoint_id) is None:
+        raise _absent(endpoint_id)
+
+
+async def public_keys(connection: Connection, account: str, endpoint_id: str) -> list[str]:
+    """Return the public keys in force, `whpk_…`, the newest first; raises `NoSuchEndpointError`."""
+    _check_id(account, endpoint_id)
+    keys: list[bytes] | None = await connection.fetchval(SQL["public_keys"], account, endpoint_id)
+    if keys is None:
+        raise _absent(endpoint_id)
+    return [secrets.shown_public(key) for key in keys]
+
+
+async def _lock(connection: Connection, account: str, endpoint_id: str) -> None:
+    """Hold an endpoint against other changes until the transaction ends."""
+    _check_id(account, endpoint_id)
+    if await connection.fetchval(SQL["lock"], account, endpoint_id) is None:
+        raise _absent(endpoint_id)
+
+
+def _check_id(account: str, endpoint_id: str) -> None:
+    """Answer here what is no id at all: PostgreSQL refuses some of it (NUL) in other words than `not there`."""
+    if not all(re.fullmatch(r"[\w.:@-]{1,100}", each, re.ASCII) for each in (account, endpoint_id)):
+        raise _absent(endpoint_id)
+
+
+def _absent(endpoint_id: str) -> NoSuchEndpointError:
+    return NoSuchEndpointError(f"the account has no endpoint {endpoint_id!r}")
+
+
+def _check_status(status: str) -> str:
+    if status not in {"active", "paused"}:
+        raise InvalidEndpointError("status: must be active or paused")
+    return status
+
+
+# --- how it is doing ------------------------------------------------------------------------------------------------
+
+
+async def note_results(
+    connection: Connection, failures: Sequence[tuple[str, int, str]], successes: Iterable[str]
+) -> None:
+    """Note that active endpoints fail, (id, deliveries dropped, last result) each, and forget it of those that work.
+
+    Who is among both works. Both in one call, not one after the other: two processes that note the same endpoints
+    in different roles would wait for each other.
+    """
+    worked = set(successes)
+    failed: dict[str, tuple[int, str]] = {}
+    for endpoint_id, dropped, result in failures:
+        if endpoint_id not in worked:
+            failed[endpoint_id] = (failed.get(endpoint_id, (0, ""))[0] + dropped, result)
+    if failed or worked:
+        dropped_counts, results = [each[0] for each in failed.values()], [each[1] for each in failed.values()]
+        await connection.execute(SQL["note"], list(failed), dropped_counts, results, list(worked))
+
+
+async def note_failures(connection: Connection, failures: Sequence[tuple[str, int, str]]) -> None:
+    """Note failures alone, as `note_results`."""
+    await note_results(connection, failures, ())
+
+
+async def note_successes(connection: Connection, endpoint_ids: Iterable[str]) -> None:
+    """Note successes alone, as `note_results`."""
+    await note_results(connection, (), endpoint_ids)
+
+
+async def disable(connection: Connection, endpoint_ids: Iterable[str], reason: str) -> list[Disabled]:
     """Disable endpoints, so that no delivery is made to them; return those that were not disabled before."""
-    return [row["id"] for row in await connection.fetch(DISABLE, list(endpoint_ids), reason)]
+    return [Disabled(*row) for row in await connection.fetch(SQL["disable"], list(endpoint_ids), reason)]
+
+
+async def disable_failing(connection: Connection, *, after_seconds: float, dropped: int) -> list[Disabled]:
+    """Disable active endpoints that failed for `after_seconds` without a success and lost `dropped` deliveries."""
+    return [Disabled(*row) for row in await connection.fetch(SQL["disable_failing"], after_seconds, dropped)]

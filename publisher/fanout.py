@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from publisher import ids, queue
 from publisher.delivery import request
 from publisher.endpoints import selectors
-from publisher.queue import Job, Message
+from publisher.queue import Enqueued, Job, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from random import Random
 
     from consumers.events import Event
@@ -33,7 +33,7 @@ PUBLIC = ""
 
 
 class FanOut:
-    """The handler that publishes; `room`, `submit` and `wake` are the worker's."""
+    """The handler that publishes; `choose`, `submit` and `wake` are the worker's, `full` is the quota's."""
 
     def __init__(
         self,
@@ -42,18 +42,23 @@ class FanOut:
         ids: Ids,
         rng: Random,
         lease_seconds: float,
-        room: Callable[[], int],
+        choose: Callable[[Sequence[Job]], tuple[Sequence[Job], Sequence[Job]]],
         submit: Callable[[Sequence[Job]], None],
         wake: Callable[[], None],
+        full: Callable[[], Collection[str]],
     ) -> None:
-        """Without a worker in this process `room` is always 0 and deliveries wait for one elsewhere."""
+        """`choose` splits new deliveries into those leased to this process's worker and those that wait.
+
+        `full` gives the accounts whose queue is full: what is new for them is logged as cancelled.
+        """
         self._directory = directory
         self._ids = ids
         self._rng = rng
         self._lease_seconds = lease_seconds
-        self._room = room
+        self._choose = choose
         self._submit = submit
         self._wake = wake
+        self._full = full
 
     async def __call__(self, connection: Connection, events: Sequence[Event]) -> AfterCommit | None:
         """Insert what `events` mean; return what is to happen once that is committed."""
@@ -66,18 +71,16 @@ class FanOut:
         if not private and not public:
             return None
         sequences = await _number(connection, [*(event for event, _ in private), *public])
-        fresh: list[Job] = []
-        if private:
-            fresh = await self._enqueue(connection, private, sequences)
-        waiting = sum(len(endpoints) for _, endpoints in private) - len(fresh)
+        new = await self._enqueue(connection, private, sequences) if private else Enqueued((), ())
+        waiting = len(new.waiting)
         for event in public:
             message = self._message(event, next(sequences[PUBLIC, event.resource]))
             waiting += await queue.enqueue_public(
-                connection, message, sorted(selectors(event.type)), self._ids.stem(ids.DELIVERY)
+                connection, message, sorted(selectors(event.type)), self._ids.stem(ids.DELIVERY), list(self._full())
             )
 
         def after_commit() -> None:
-            self._submit(fresh)
+            self._submit(new.leased)
             if waiting:
                 self._wake()
 
@@ -101,21 +104,22 @@ class FanOut:
         connection: Connection,
         private: Sequence[tuple[Event, list[Endpoint]]],
         sequences: _Sequences,
-    ) -> list[Job]:
-        """Insert messages and deliveries; return the jobs whose leases are held from here on."""
+    ) -> Enqueued:
+        """Insert messages and deliveries; say which are leased from here on, and which are not."""
         lease = self._rng.getrandbits(63)
+        full = self._full()
         messages: list[Message] = []
         jobs: list[Job] = []
+        turned_away: list[Job] = []
         for event, endpoints in private:
             message = self._message(event, next(sequences[event.account or PUBLIC, event.resource]))
             messages.append(message)
-            jobs += [Job(self._ids.new(ids.DELIVERY), lease, endpoint, message) for endpoint in endpoints]
-        room = max(0, self._room())
-        leased = jobs[:room]
-        await queue.enqueue(
-            connection, messages, [(job, position < room) for position, job in enumerate(jobs)], self._lease_seconds
-        )
-        return leased
+            made = [Job(self._ids.new(ids.DELIVERY), lease, endpoint, message) for endpoint in endpoints]
+            (turned_away if event.account in full else jobs).extend(made)
+        leased, waiting = self._choose(jobs)
+        new = Enqueued(leased, waiting, turned_away)
+        await queue.enqueue(connection, messages, new, self._lease_seconds)
+        return new
 
     def _message(self, event: Event, sequence: int) -> Message:
         message_id = self._ids.new(ids.MESSAGE)

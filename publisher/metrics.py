@@ -58,7 +58,7 @@ class PublisherMetrics:
         self._attempts[result].inc()
         self._durations[result].observe(duration)
         if result is Result.OK:
-            since_commit = job.age + duration if job.committed_at is None else now - job.committed_at
+            since_commit = now - job.taken_at if job.is_fresh else job.age + (now - job.taken_at)
             (self._first_latency if job.attempt == 1 else self._retry_latency).observe(since_commit)
 
     def recorded(self, event_type: str, state: str) -> None:

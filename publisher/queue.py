@@ -1,8 +1,10 @@
-"""The delivery queue: enqueue, claim, record. Owns `sequences`, `messages`, `deliveries` and `attempts`.
+"""The delivery queue and its log. Owns `sequences`, `messages`, `queue`, `deliveries` and `attempts`.
 
-Every statement stands in queue.sql. A delivery belongs to whoever holds its lease; recording names the lease, so
-a worker that comes back too late changes nothing. Claiming and recording are short transactions: none is held
-open while a customer is being called.
+A delivery stands in `queue` until it ends, then in `deliveries`; one statement moves it. It belongs to whoever
+holds its lease; recording names the lease, so a worker that comes back too late changes nothing. Claiming and
+recording are short transactions: none is held open while a customer is being called.
+
+Every statement stands in queue.sql.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from runtime.database import load_queries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from publisher.delivery.outcome import Result
     from publisher.endpoints import Directory, Endpoint
@@ -22,8 +24,16 @@ if TYPE_CHECKING:
 
 SQL = load_queries(Path(__file__).with_suffix(".sql"))
 MESSAGE_COLUMNS = ("account_id", "id", "type", "body", "traceparent")
-DELIVERY_COLUMNS = ("account_id", "id", "endpoint_id", "message_id", "state", "lease", "due_at")
-STATES = ("pending", "leased", "retry", "delivered", "dropped", "cancelled")
+LIVE_COLUMNS = ("account_id", "id", "endpoint_id", "message_id", "type", "state", "lease", "due_at")
+ENDED_COLUMNS = (
+    "account_id", "id", "endpoint_id", "message_id", "type", "state", "reason", "attempts", "created_at"
+)  # fmt: skip
+LIVE_STATES = ("pending", "leased", "retry")
+ENDED_STATES = ("delivered", "dropped", "cancelled")
+#: Endpoints passed in one statement while looking for those whose turn it is.
+STEPS = 1000
+#: Deliveries of endpoints that are gone, cancelled in one transaction.
+CANCELLED_AT_ONCE = 1000
 
 
 class Message(NamedTuple):
@@ -40,8 +50,10 @@ class Message(NamedTuple):
 class Job:
     """A delivery somebody holds the lease of, with all that is needed to attempt it.
 
-    `attempt` counts from 1. `tried_for` and `age` are seconds since the first attempt and since the event's
-    commit, by the database's clock; `committed_at` is monotonic and known only for fresh deliveries.
+    `attempt` counts from 1 over the delivery's life; `tried` is how many of its present schedule were made.
+    `tried_for` and `age` are seconds since that schedule's first attempt and since the event's commit, by the
+    database's clock. `taken_at` is monotonic: since when this process has it; for a fresh delivery (`is_fresh`) that
+    is the moment of the event's commit.
     """
 
     id: str
@@ -49,9 +61,11 @@ class Job:
     endpoint: Endpoint
     message: Message
     attempt: int = 1
+    tried: int = 0
     tried_for: float = 0.0
     age: float = 0.0
-    committed_at: float | None = field(default=None, compare=False)
+    taken_at: float = field(default=0.0, compare=False)
+    is_fresh: bool = field(default=False, compare=False)
 
 
 class Finished(NamedTuple):
@@ -67,13 +81,49 @@ class Finished(NamedTuple):
     duration_ms: int
     response: str | None
     attempted_at: float
+    signature: str | None
+
+
+class Recorded(NamedTuple):
+    """An attempt that was recorded, for what follows from it in the same transaction."""
+
+    account: str
+    delivery_id: str
+    endpoint_id: str
+    message_id: str
+    type: str
+    was_failing: bool
+    finished: Finished
+
+
+class Enqueued(NamedTuple):
+    """How new deliveries begin: leased to this process, waiting, or turned away by a full queue."""
+
+    leased: Sequence[Job]
+    waiting: Sequence[Job]
+    turned_away: Sequence[Job] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many deliveries an endpoint may be given now: `known` by id, everyone else `others`."""
+
+    others: int = 1_000_000
+    known: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, endpoint_id: str) -> int:
+        """Return the room of one endpoint."""
+        return self.known.get(endpoint_id, self.others)
 
 
 class Queue(Protocol):
     """What the worker needs of a queue; the in-memory one in the tests keeps the same promises."""
 
-    async def claim(self, limit: int, lease: int) -> list[Job]:
-        """Take up to `limit` due or abandoned deliveries under the token `lease`, oldest due first."""
+    async def claim(self, limit: int, lease: int, room: Room = ...) -> list[Job]:
+        """Take up to `limit` due or abandoned deliveries under the token `lease`.
+
+        Endpoints take turns, none gets more than its room; of each the oldest due come first.
+        """
         ...
 
     async def record(self, finished: Sequence[Finished]) -> set[str]:
@@ -85,6 +135,9 @@ class Queue(Protocol):
         ...
 
 
+# --- enqueueing: in the consumer's transaction ------------------------------------------------------------------------
+
+
 async def number(connection: Connection, counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
     """Take `count` sequence numbers for each (account, resource); return the last one of each."""
     rows = await connection.fetch(
@@ -93,26 +146,24 @@ async def number(connection: Connection, counts: Mapping[tuple[str, str], int]) 
     return {(row[0], row[1]): row[2] for row in rows}
 
 
-async def enqueue(
-    connection: Connection, messages: Sequence[Message], jobs: Sequence[tuple[Job, bool]], lease_seconds: float
-) -> None:
-    """Insert messages and their deliveries in the caller's transaction.
+async def enqueue(connection: Connection, messages: Sequence[Message], new: Enqueued, lease_seconds: float) -> None:
+    """Insert messages and their deliveries.
 
-    A job paired with True is inserted as leased under its token; with False it waits, due at once. COPY is half
-    the work of INSERT on both sides; it cannot call now(), so the database's time is asked for first.
+    COPY is half the work of INSERT on both sides; it cannot call now(), so the database's time is asked for first.
     """
     [(now, lease_end)] = await connection.fetch(SQL["lease_end"], lease_seconds)
     await connection.copy_records_to_table("messages", records=messages, columns=MESSAGE_COLUMNS)
-    await connection.copy_records_to_table(
-        "deliveries",
-        records=[
-            (job.endpoint.account, job.id, job.endpoint.id, job.message.id, "leased", job.lease, lease_end)
-            if is_leased
-            else (job.endpoint.account, job.id, job.endpoint.id, job.message.id, "pending", None, now)
-            for job, is_leased in jobs
-        ],
-        columns=DELIVERY_COLUMNS,
-    )
+    live = [(*_identity(job), "leased", job.lease, lease_end) for job in new.leased]
+    live += [(*_identity(job), "pending", None, now) for job in new.waiting]
+    await connection.copy_records_to_table("queue", records=live, columns=LIVE_COLUMNS)
+    if new.turned_away:
+        ended = [(*_identity(job), "cancelled", "quota", 0, now) for job in new.turned_away]
+        await connection.copy_records_to_table("deliveries", records=ended, columns=ENDED_COLUMNS)
+
+
+def _identity(job: Job) -> tuple[Any, ...]:
+    message = job.message
+    return job.endpoint.account, job.id, job.endpoint.id, message.id, message.type
 
 
 async def is_wanted(connection: Connection, selectors: Sequence[str]) -> bool:
@@ -121,10 +172,17 @@ async def is_wanted(connection: Connection, selectors: Sequence[str]) -> bool:
     return wanted
 
 
-async def enqueue_public(connection: Connection, message: Message, selectors: Sequence[str], delivery_stem: str) -> int:
+async def enqueue_public(
+    connection: Connection,
+    message: Message,
+    selectors: Sequence[str],
+    delivery_stem: str,
+    full_accounts: Sequence[str] = (),
+) -> int:
     """Insert a public message and a waiting delivery for every active endpoint with one of `selectors`.
 
-    Returns how many. Delivery ids are made in the database, each beginning with `delivery_stem`.
+    Returns how many wait. Delivery ids are made in the database, each beginning with `delivery_stem`; those of
+    `full_accounts` are turned away.
     """
     status = await connection.execute(
         SQL["enqueue_public"],
@@ -134,8 +192,29 @@ async def enqueue_public(connection: Connection, message: Message, selectors: Se
         message.traceparent,
         delivery_stem,
         list(selectors),
+        list(full_accounts),
     )
     return int(status.rpartition(" ")[2])
+
+
+# --- claiming and recording: the worker's -----------------------------------------------------------------------------
+
+
+def allot(due: Sequence[str], room: Room, limit: int) -> dict[str, int]:
+    """Share `limit` among endpoints that have something due: one each in turn, none beyond its room. Pure."""
+    left = {endpoint_id: room.of(endpoint_id) for endpoint_id in due}
+    shares: dict[str, int] = {}
+    while limit > 0 and any(each > 0 for each in left.values()):
+        for endpoint_id, each in left.items():
+            if each > 0 and limit > 0:
+                shares[endpoint_id] = shares.get(endpoint_id, 0) + 1
+                left[endpoint_id] = each - 1
+                limit -= 1
+    return shares
+
+
+async def _nothing_follows(_: Connection, __: Sequence[Recorded]) -> None:
+    return
 
 
 class PostgresQueue:
@@ -147,65 +226,118 @@ class PostgresQueue:
         directory: Directory,
         *,
         lease_seconds: float,
+        agent: str = "",
         on_cancelled: Callable[[str], None] = lambda _: None,
+        follow: Callable[[Connection, Sequence[Recorded]], Awaitable[None]] = _nothing_follows,
     ) -> None:
         """Claimed deliveries are leased for `lease_seconds`; their endpoints come from `directory`.
 
-        `on_cancelled` is told the event type of each delivery whose endpoint turned out to be gone.
+        `agent` is the user-agent attempts are made with. `on_cancelled` is told the event type of each delivery
+        whose endpoint turned out to be gone; `follow` is called in the transaction that records failures, or a
+        success of an endpoint that had been failing.
         """
         self._on_cancelled = on_cancelled
+        self._follow = follow
         self._pool = pool
         self._directory = directory
         self._lease_seconds = lease_seconds
+        self._agent = agent
+        self._cursor = ""
 
-    async def claim(self, limit: int, lease: int) -> list[Job]:
+    async def claim(self, limit: int, lease: int, room: Room | None = None) -> list[Job]:
         """Take up to `limit` due deliveries; those whose endpoint is gone or inactive are cancelled."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(SQL["claim"], limit, lease, self._lease_seconds)
-            if not rows:
+        room = room or Room()
+        async with self._pool.acquire() as connection:
+            due = await self._whose_turn(connection, limit, room)
+            if not due:
                 return []
-            endpoints = await self._directory.of_ids(connection, {row["endpoint_id"] for row in rows})
-            homeless = [row["id"] for row in rows if row["endpoint_id"] not in endpoints]
+            endpoints = await self._directory.of_ids(connection, due)
+            homeless = [endpoint_id for endpoint_id in due if endpoint_id not in endpoints]
             if homeless:
-                await connection.fetch(SQL["cancel"], homeless, lease)
+                await self._cancel(connection, homeless)
+            shares = allot([endpoint_id for endpoint_id in due if endpoint_id in endpoints], room, limit)
+            return await self._take(connection, shares, lease, endpoints)
+
+    async def _whose_turn(self, connection: Connection, limit: int, room: Room) -> list[str]:
+        """Return up to `limit` endpoints with something due and room for it, going on where the last claim ended."""
+        found: list[str] = []
+        start, position, has_wrapped = self._cursor, self._cursor, False
+        while len(found) < limit:
+            rows = await connection.fetch(SQL["turns"], position, STEPS)
+            for endpoint_id, is_due in rows:
+                if has_wrapped and endpoint_id > start:
+                    return found
+                position = self._cursor = endpoint_id
+                if is_due and room.of(endpoint_id) > 0:
+                    found.append(endpoint_id)
+                if len(found) == limit:
+                    return found
+            if len(rows) < STEPS:
+                if has_wrapped or not start:
+                    self._cursor = ""
+                    return found
+                position, has_wrapped = "", True
+        return found
+
+    async def _take(
+        self, connection: Connection, shares: Mapping[str, int], lease: int, endpoints: Mapping[str, Endpoint]
+    ) -> list[Job]:
+        if not shares:
+            return []
+        async with connection.transaction():
+            rows = await connection.fetch(SQL["claim"], list(shares), list(shares.values()), lease, self._lease_seconds)
+            bodies = {
+                row["id"]: (row["body"], row["traceparent"])
+                for row in await connection.fetch(SQL["messages"], list({row["message_id"] for row in rows}))
+            }
+            expired = [row["id"] for row in rows if row["message_id"] not in bodies]
+            if expired:  # retention took the payload while nobody delivered
+                await connection.fetch(SQL["end"], expired, lease, "cancelled", "expired")
         for row in rows:
-            if row["endpoint_id"] not in endpoints:
+            if row["message_id"] not in bodies:
                 self._on_cancelled(row["type"])
         return [
             Job(
                 id=row["id"],
                 lease=lease,
                 endpoint=endpoints[row["endpoint_id"]],
-                message=Message(row["account_id"], row["message_id"], row["type"], row["body"], row["traceparent"]),
+                message=Message(row["account_id"], row["message_id"], row["type"], *bodies[row["message_id"]]),
                 attempt=row["attempts"] + 1,
+                tried=row["tried"],
                 tried_for=row["tried_for"],
                 age=row["age"],
             )
             for row in rows
-            if row["endpoint_id"] in endpoints
+            if row["message_id"] in bodies
         ]
 
+    async def _cancel(self, connection: Connection, endpoint_ids: Sequence[str]) -> None:
+        for row in await connection.fetch(SQL["cancel_endpoints"], list(endpoint_ids), CANCELLED_AT_ONCE):
+            self._on_cancelled(row["type"])
+
     async def record(self, finished: Sequence[Finished]) -> set[str]:
-        """Write a batch of results.
+        """Write a batch of results, and what follows from them.
 
         Without waiting for the disk: a result lost in a crash of the database is an attempt made twice, which
         at-least-once allows; an event is never acknowledged on such a commit.
         """
+        by_id = {each.delivery_id: each for each in finished}
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("SET LOCAL synchronous_commit = off")
-            rows = await connection.fetch(SQL["record"], *_columns(finished, len(Finished._fields)))
-        return {row[0] for row in rows}
+            rows = await connection.fetch(SQL["record"], *_columns(finished, len(Finished._fields)), self._agent)
+            noteworthy = [
+                Recorded(*tuple(row), by_id[row["id"]])  # type: ignore[call-arg]  # a record's width is its query's
+                for row in rows
+                if row["was_failing"] or by_id[row["id"]].state != "delivered"
+            ]
+            if noteworthy:
+                await self._follow(connection, noteworthy)
+        return {row["id"] for row in rows}
 
     async def release(self, jobs: Sequence[Job]) -> None:
         """Give deliveries back."""
         async with self._pool.acquire() as connection:
             await connection.execute(SQL["release"], [job.id for job in jobs], [job.lease for job in jobs])
-
-    async def states(self) -> dict[str, int]:
-        """Return how many deliveries are in each state."""
-        async with self._pool.acquire() as connection:
-            counted = {row[0]: row[1] for row in await connection.fetch(SQL["states"])}
-        return {state: counted.get(state, 0) for state in STATES}
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -1,4 +1,4 @@
--- The statements of the delivery queue; publisher/queue.py is their only reader.
+-- The statements of the delivery queue and its log; publisher/queue.py is their only reader.
 -- Times are the database's: a due time is compared with and computed from now(), never a worker's clock.
 
 -- name: number
@@ -16,68 +16,132 @@ SELECT now(), now() + make_interval(secs => $1)
 -- Reads endpoints (owner: publisher/endpoints.py) here, so that a hundred thousand rows need not leave the database.
 WITH message AS (
     INSERT INTO messages (account_id, id, type, body, traceparent) VALUES ('', $1, $2, $3, $4)
+), wanted AS (
+    SELECT account_id, $5 || left(replace(gen_random_uuid()::text, '-', ''), 20) AS id, id AS endpoint_id
+    FROM endpoints
+    WHERE status = 'active' AND events && $6::text[]
+), turned_away AS (
+    INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, reason, attempts, created_at)
+    SELECT account_id, id, endpoint_id, $1, $2, 'cancelled', 'quota', 0, now()
+    FROM wanted
+    WHERE account_id = ANY ($7::text[])
 )
-INSERT INTO deliveries (account_id, id, endpoint_id, message_id, state, due_at)
-SELECT account_id, $5 || left(replace(gen_random_uuid()::text, '-', ''), 20), id, $1, 'pending', now()
-FROM endpoints
-WHERE status = 'active' AND events && $6::text[]
+INSERT INTO queue (account_id, id, endpoint_id, message_id, type, state, due_at)
+SELECT account_id, id, endpoint_id, $1, $2, 'pending', now()
+FROM wanted
+WHERE account_id <> ALL ($7::text[])
 
 -- name: is_wanted
 SELECT EXISTS (SELECT FROM endpoints WHERE status = 'active' AND events && $1::text[])
 
--- name: claim
-WITH due AS (
-    SELECT id FROM deliveries
-    WHERE due_at <= now()
-    ORDER BY due_at
-    LIMIT $1
-    FOR UPDATE SKIP LOCKED
-), claimed AS (
-    UPDATE deliveries AS d
-    SET state = 'leased', lease = $2, due_at = now() + make_interval(secs => $3)
-    FROM due
-    WHERE d.id = due.id
-    RETURNING d.account_id, d.id, d.endpoint_id, d.message_id, d.attempts, d.created_at, d.first_try_at
+-- name: turns
+-- Steps from endpoint to endpoint through the index instead of reading every row: a pile behind one of them is one step.
+WITH RECURSIVE walk AS (
+    (SELECT endpoint_id, due_at, 1 AS step FROM queue WHERE endpoint_id > $1 ORDER BY endpoint_id, due_at LIMIT 1)
+    UNION ALL
+    SELECT later.endpoint_id, later.due_at, step + 1
+    FROM walk CROSS JOIN LATERAL (
+        SELECT endpoint_id, due_at FROM queue
+        WHERE endpoint_id > walk.endpoint_id
+        ORDER BY endpoint_id, due_at
+        LIMIT 1
+    ) AS later
+    WHERE step < $2
 )
-SELECT c.account_id, c.id, c.endpoint_id, c.message_id, c.attempts,
-       coalesce(extract(epoch FROM now() - c.first_try_at), 0)::float8 AS tried_for,
-       extract(epoch FROM now() - c.created_at)::float8 AS age,
-       m.type, m.body, m.traceparent
-FROM claimed c JOIN messages m ON m.id = c.message_id
+SELECT endpoint_id, due_at <= now() AS is_due FROM walk ORDER BY step
+
+-- name: claim
+WITH turn AS (
+    SELECT * FROM unnest($1::text[], $2::integer[]) AS t (endpoint_id, share)
+), due AS MATERIALIZED (
+    SELECT oldest.id
+    FROM turn CROSS JOIN LATERAL (
+        SELECT id FROM queue
+        WHERE endpoint_id = turn.endpoint_id AND due_at <= now()
+        ORDER BY due_at
+        LIMIT turn.share
+        FOR UPDATE SKIP LOCKED
+    ) AS oldest
+)
+UPDATE queue AS q
+SET state = 'leased', lease = $3, due_at = now() + make_interval(secs => $4)
+FROM due
+WHERE q.id = due.id
+RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type, q.attempts, q.tried,
+          coalesce(extract(epoch FROM now() - q.first_try_at), 0)::float8 AS tried_for,
+          extract(epoch FROM now() - q.created_at)::float8 AS age
+
+-- name: messages
+SELECT id, body, traceparent FROM messages WHERE id = ANY ($1::text[])
 
 -- name: record
 WITH outcome AS (
     SELECT *
     FROM unnest($1::text[], $2::bigint[], $3::text[], $4::float8[], $5::smallint[], $6::text[], $7::smallint[],
-                $8::integer[], $9::text[], $10::float8[])
-         AS o (delivery_id, lease, state, delay, number, result, status, duration_ms, response, attempted_at)
-), updated AS (
-    UPDATE deliveries AS d
-    SET state = o.state,
+                $8::integer[], $9::text[], $10::float8[], $11::text[])
+         AS o (delivery_id, lease, state, delay, number, result, status, duration_ms, response, attempted_at, signature)
+), again AS (
+    UPDATE queue AS q
+    SET state = 'retry',
         lease = NULL,
         attempts = o.number,
+        tried = q.tried + 1,
         last_result = o.result,
-        due_at = CASE WHEN o.state = 'retry' THEN now() + make_interval(secs => o.delay) END,
-        first_try_at = coalesce(d.first_try_at, now() - make_interval(secs => o.duration_ms / 1000.0)),
-        ended_at = CASE WHEN o.state <> 'retry' THEN now() END
-    FROM outcome o
-    WHERE d.id = o.delivery_id AND d.lease = o.lease
-    RETURNING d.account_id, d.id, o.number, o.result, o.status, o.duration_ms, o.response, o.attempted_at
+        due_at = now() + make_interval(secs => o.delay),
+        first_try_at = coalesce(q.first_try_at, now() - make_interval(secs => o.duration_ms / 1000.0))
+    FROM outcome AS o
+    WHERE o.state = 'retry' AND q.id = o.delivery_id AND q.lease = o.lease
+    RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type
+), ended AS (
+    DELETE FROM queue AS q
+    USING outcome AS o
+    WHERE o.state <> 'retry' AND q.id = o.delivery_id AND q.lease = o.lease
+    RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type, o.state, o.number, o.result, q.created_at,
+              coalesce(q.first_try_at, now() - make_interval(secs => o.duration_ms / 1000.0)) AS first_try_at
+), logged AS (
+    INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, attempts, last_result, created_at,
+                            first_try_at)
+    SELECT account_id, id, endpoint_id, message_id, type, state, number, result, created_at, first_try_at FROM ended
+), recorded AS (
+    SELECT account_id, id, endpoint_id, message_id, type FROM again
+    UNION ALL SELECT account_id, id, endpoint_id, message_id, type FROM ended
+), attempted AS (
+    INSERT INTO attempts (account_id, delivery_id, number, result, status, duration_ms, response, attempted_at,
+                          signature, agent)
+    SELECT r.account_id, r.id, o.number, o.result, o.status, o.duration_ms, o.response, to_timestamp(o.attempted_at),
+           o.signature, $12
+    FROM recorded AS r JOIN outcome AS o ON o.delivery_id = r.id
 )
-INSERT INTO attempts (account_id, delivery_id, number, result, status, duration_ms, response, attempted_at)
-SELECT account_id, id, number, result, status, duration_ms, response, to_timestamp(attempted_at) FROM updated
-RETURNING delivery_id
+-- Reads endpoints (owner: publisher/endpoints.py): whether a success has anything to clear there.
+SELECT r.account_id, r.id, r.endpoint_id, r.message_id, r.type,
+       EXISTS (SELECT FROM endpoints e WHERE e.id = r.endpoint_id AND e.failing_since IS NOT NULL) AS was_failing
+FROM recorded AS r
 
 -- name: release
-UPDATE deliveries
-SET state = CASE WHEN attempts = 0 THEN 'pending' ELSE 'retry' END, lease = NULL, due_at = now()
+UPDATE queue
+SET state = CASE WHEN tried = 0 THEN 'pending' ELSE 'retry' END, lease = NULL, due_at = now()
 WHERE id = ANY ($1::text[]) AND lease = ANY ($2::bigint[])
 
--- name: cancel
-UPDATE deliveries
-SET state = 'cancelled', lease = NULL, due_at = NULL, ended_at = now()
-WHERE id = ANY ($1::text[]) AND lease = $2
-RETURNING id
+-- name: cancel_endpoints
+-- Materialised, here as above: in a plan that runs the inner query once per row, LIMIT would limit nothing.
+WITH due AS MATERIALIZED (
+    SELECT id FROM queue WHERE endpoint_id = ANY ($1::text[]) AND due_at <= now() LIMIT $2 FOR UPDATE SKIP LOCKED
+), ended AS (
+    DELETE FROM queue AS q USING due WHERE q.id = due.id RETURNING q.*
+)
+INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, reason, attempts, last_result, created_at,
+                        first_try_at)
+SELECT account_id, id, endpoint_id, message_id, type, 'cancelled', 'endpoint', attempts, last_result, created_at,
+       first_try_at
+FROM ended
+RETURNING type
 
--- name: states
-SELECT state, count(*) FROM deliveries GROUP BY state
+-- name: end
+WITH ended AS (
+    DELETE FROM queue WHERE id = ANY ($1::text[]) AND lease IS NOT DISTINCT FROM $2 RETURNING *
+)
+INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, reason, attempts, last_result, created_at,
+                        first_try_at)
+SELECT account_id, id, endpoint_id, message_id, type, $3, $4, attempts, last_result, created_at, first_try_at
+FROM ended
+RETURNING account_id, id, endpoint_id, message_id, type, attempts, last_result

@@ -1,7 +1,7 @@
 """Webhook secrets: made, shown once, sealed at rest.
 
-AES-GCM with a random nonce; the associated data ties a ciphertext to its account, endpoint and version, so that
-rows cannot be swapped between endpoints. Keys live outside the database and carry an id, which is stored, so
+AES-GCM with a random nonce; the associated data ties a ciphertext to its account, endpoint, version and kind, so
+that rows cannot be swapped between endpoints. Keys live outside the database and carry an id, which is stored, so
 that a key can be replaced while old rows still open.
 """
 
@@ -12,15 +12,19 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: Kinds of secrets, and what an endpoint may choose: with `ed25519` it has one of each.
+ALGORITHMS = HMAC, ED25519 = "hmac-sha256", "ed25519"
+#: A symmetric secret, and the seed of a private key.
 SECRET_BYTES = 32
 NONCE_BYTES = 12
-#: Standard Webhooks' mark of a symmetric secret.
-PREFIX = "whsec_"
+#: Standard Webhooks' marks of a symmetric secret and of a public key.
+PREFIX, PUBLIC_PREFIX = "whsec_", "whpk_"
 
 
 class SealError(Exception):
@@ -40,6 +44,7 @@ class Owner(NamedTuple):
     account: str
     endpoint: str
     version: int
+    kind: str = HMAC
 
 
 def new_secret() -> bytes:
@@ -52,18 +57,29 @@ def shown(secret: bytes) -> str:
     return PREFIX + base64.b64encode(secret).decode()
 
 
+def public_half(seed: bytes) -> bytes:
+    """Return the 32-byte Ed25519 public key of a private key's seed."""
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+
+
+def shown_public(key: bytes) -> str:
+    """Return a public key as the customer gets it, `whpk_<base64>`."""
+    return PUBLIC_PREFIX + base64.b64encode(key).decode()
+
+
 class Vault:
     """Seals with the first key, opens with any."""
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         """Take 32-byte keys by id; the first one seals."""
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
-        self._current = next(iter(keys))
+        #: Id of the key that seals.
+        self.current = next(iter(keys))
 
     def seal(self, secret: bytes, owner: Owner) -> Sealed:
         """Encrypt for `owner`."""
         nonce = os.urandom(NONCE_BYTES)
-        return Sealed(self._current, nonce + self._ciphers[self._current].encrypt(nonce, secret, _bind(owner)))
+        return Sealed(self.current, nonce + self._ciphers[self.current].encrypt(nonce, secret, _bind(owner)))
 
     def open(self, sealed: Sealed, owner: Owner) -> bytes:
         """Decrypt what was sealed for `owner`; raises `SealError` otherwise."""
@@ -83,4 +99,6 @@ class Vault:
 
 
 def _bind(owner: Owner) -> bytes:
-    return f"{owner.account}|{owner.endpoint}|{owner.version}".encode()
+    """Name the owner in bytes; a symmetric secret's kind goes unsaid, as it did when there was no other."""
+    kind = "" if owner.kind == HMAC else f"|{owner.kind}"
+    return f"{owner.account}|{owner.endpoint}|{owner.version}{kind}".encode()

@@ -92,8 +92,13 @@ def settings(dsn: str, bootstrap: str) -> Settings:
         kafka_group=f"group-{name}",
         kafka_topic_events=f"events-{name}",
         kafka_topic_dead_letters=f"deadletters-{name}",
+        kafka_topic_announcements=f"announcements-{name}",
     )
-    topics = {made.kafka_topic_events: PARTITIONS, made.kafka_topic_dead_letters: 1}
+    topics = {
+        made.kafka_topic_events: PARTITIONS,
+        made.kafka_topic_dead_letters: 1,
+        made.kafka_topic_announcements: 1,
+    }
     asyncio.run(broker.create_topics(made, topics))
     return made
 

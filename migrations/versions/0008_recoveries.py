@@ -33,7 +33,6 @@ def upgrade() -> None:
         CREATE TABLE full_accounts (
             account_id  text PRIMARY KEY,
             queued      bigint NOT NULL,
-            since       timestamptz NOT NULL DEFAULT now(),
-            turned_away bigint NOT NULL DEFAULT 0
+            since       timestamptz NOT NULL DEFAULT now()
         )
     """)

@@ -125,7 +125,11 @@ async def _broker(settings: Settings) -> list[Finding]:
     except UnreachableError as error:
         advice = "start Kafka there, or correct HELIOGRAPH_KAFKA_BOOTSTRAP and HELIOGRAPH_KAFKA_SECURITY_PROTOCOL"
         return [Finding("broker", str(error), advice)]
-    needed = {settings.kafka_topic_events, settings.kafka_topic_dead_letters}
+    needed = {
+        settings.kafka_topic_events,
+        settings.kafka_topic_dead_letters,
+        settings.kafka_topic_announcements,
+    }
     missing = ", ".join(sorted(needed - topics))
     return [
         Finding("broker", f"Kafka at {address}"),

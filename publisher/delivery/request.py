@@ -1,7 +1,8 @@
 """A job -> the headers and the body that go out. Pure.
 
 Standard Webhooks: the signature covers `id.timestamp.body`, the body is the stored bytes, the id is the same for
-every attempt and the timestamp is this attempt's. One `v1` signature for each key in force, newest first.
+every attempt and the timestamp is this attempt's. One `v1` signature for each symmetric secret in force, newest
+first, then one `v1a` for each private key.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from publisher.queue import Job
 
@@ -29,13 +32,18 @@ def body(message_id: str, event_type: str, time: datetime, sequence: int, data: 
     return b'%b,"data":%b}' % (head[:-1], data)
 
 
-def signature(keys: Iterable[bytes], message_id: str, timestamp: int, content: bytes) -> str:
-    """Return the `webhook-signature` header: `v1,<base64 HMAC-SHA256>` for each key, space-separated.
+def signature(
+    keys: Iterable[bytes], message_id: str, timestamp: int, content: bytes, signers: Sequence[Ed25519PrivateKey] = ()
+) -> str:
+    """Return the `webhook-signature` header, space-separated.
 
+    `v1,<base64 HMAC-SHA256>` for each of `keys`, then `v1a,<base64 Ed25519, 64 bytes>` for each of `signers`.
     Raises ValueError without a key: nothing goes out unsigned.
     """
     signed = b"%b.%d.%b" % (message_id.encode(), timestamp, content)
     signatures = [f"v1,{base64.b64encode(hmac.digest(key, signed, 'sha256')).decode()}" for key in keys]
+    if signers:
+        signatures += [f"v1a,{base64.b64encode(signer.sign(signed)).decode()}" for signer in signers]
     if not signatures:
         raise ValueError("no secret to sign with")
     return " ".join(signatures)
@@ -43,11 +51,11 @@ def signature(keys: Iterable[bytes], message_id: str, timestamp: int, content: b
 
 def headers(job: Job, timestamp: int, prefix: str) -> dict[str, str]:
     """Return the headers that differ from request to request; `timestamp` is unix seconds of this attempt."""
-    message = job.message
+    message, endpoint = job.message, job.endpoint
     return {
         "webhook-id": message.id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": signature(job.endpoint.keys, message.id, timestamp, message.body),
+        "webhook-signature": signature(endpoint.keys, message.id, timestamp, message.body, endpoint.signers),
         f"{prefix}event": message.type,
         f"{prefix}delivery": job.id,
         f"{prefix}attempt": str(job.attempt),

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from publisher.delivery import outcome, request
+from publisher.delivery.lane import Lane
 from publisher.delivery.outcome import Result
 from publisher.delivery.recorder import Recorder
 from publisher.queue import Finished
 from runtime.lifecycle import first_of, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Coroutine, Sequence
     from random import Random
 
-    from publisher.delivery.backoff import Policy
+    from publisher.delivery.gate import Gate
     from publisher.delivery.transport import Response, Transport
     from publisher.metrics import PublisherMetrics
     from publisher.queue import Job, Queue
@@ -34,19 +34,23 @@ IN_HAND = 4
 #: How long intake is held back for a free slot before it hands its deliveries to the database instead.
 PATIENCE = 0.25
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+#: Seconds between two claims at least: freed slots come one by one, and a claim costs the same for one as for fifty.
+CLAIM_PAUSE = 0.02
+#: Seconds between looks at what waits in hand: stalls and circuits change by time alone.
+TICK = 1.0
 #: Seconds the last results may take to be written at shutdown.
 LAST_WRITE = 1.5
 
 
 class Worker:
-    """The delivery of one process: two lanes of slots over one transport and one recorder."""
+    """The delivery of one process: two lanes of slots behind one gate, over one transport and one recorder."""
 
     def __init__(
         self,
         *,
         queue: Queue,
         transport: Transport,
-        policy: Policy,
+        gate: Gate,
         clock: Clock,
         rng: Random,
         metrics: PublisherMetrics,
@@ -56,31 +60,26 @@ class Worker:
         record_interval: float,
         drain_timeout: float,
         longest_wait: float,
-        on_gone: Callable[[Sequence[str]], Awaitable[None]],
     ) -> None:
-        """`slots` attempts run at once; a fresh job waits for one at most `longest_wait` seconds of its lease.
-
-        `on_gone` is told the endpoints that answered 410 once their result is recorded.
-        """
+        """`slots` attempts run at once; a job waits for one at most `longest_wait` seconds of its lease."""
         self._queue = queue
         self._transport = transport
-        self._policy = policy
+        self._gate = gate
         self._clock = clock
         self._rng = rng
         self._metrics = metrics
         self._header_prefix = header_prefix
-        self._claimed_slots = max(1, round(slots * CLAIMED_SHARE))
-        self._fresh_slots = max(1, slots - self._claimed_slots)
-        self._in_hand = self._fresh_slots * IN_HAND
+        claimed_slots = max(1, round(slots * CLAIMED_SHARE))
+        self._fresh = Lane(gate, slots=max(1, slots - claimed_slots), is_fresh=True)
+        self._claimed = Lane(gate, slots=claimed_slots, is_fresh=False)
+        self._in_hand = self._fresh.slots * IN_HAND
         self._longest_wait = longest_wait
         self._claim_interval = claim_interval
         self._drain_timeout = drain_timeout
         self._recorder = Recorder(queue, interval=record_interval, on_recorded=self._on_recorded)
-        self._on_gone = on_gone
+        #: What this process holds the lease of, and how much of it came fresh.
         self._jobs: dict[str, Job] = {}
-        self._fresh: set[str] = set()
-        self._fresh_running = 0
-        self._ready: deque[Job] = deque()
+        self._fresh_jobs = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._due = asyncio.Event()
         self._freed = asyncio.Event()
@@ -89,7 +88,7 @@ class Worker:
 
     def room(self) -> int:
         """Return how many fresh deliveries may be leased now."""
-        return self._in_hand - len(self._fresh)
+        return self._in_hand - self._fresh_jobs
 
     async def appetite(self) -> int:
         """Return how many records intake should read next, waiting briefly for room when there is little.
@@ -105,30 +104,18 @@ class Worker:
                         await self._freed.wait()
         return max(self.room(), enough)
 
+    def choose(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+        """Split new deliveries into those to be leased to this process and those that wait in the database."""
+        return self._gate.choose(jobs, self.room(), IN_HAND)
+
     def submit(self, jobs: Sequence[Job]) -> None:
         """Take jobs whose leases were taken in the transaction that has just been committed."""
-        committed_at = self._clock.monotonic()
+        now = self._clock.monotonic()
         for job in jobs:
-            job.committed_at = committed_at
-            self._fresh.add(job.id)
-        self._ready.extend(jobs)
-        self._pump()
-
-    def _pump(self) -> None:
-        """Start fresh jobs while there are free slots; give back those that waited for one too long."""
-        stale = []
-        while self._ready and self._fresh_running < self._fresh_slots:
-            job = self._ready.popleft()
-            if self._clock.monotonic() - (job.committed_at or 0.0) > self._longest_wait:
-                stale.append(job)
-            else:
-                self._fresh_running += 1
-                self._start(job).add_done_callback(self._on_fresh_done)
-        if stale:
-            self._spawn(self._give_back(stale))
-
-    def _on_fresh_done(self, _: asyncio.Task[None]) -> None:
-        self._fresh_running -= 1
+            job.is_fresh = True
+            self._take(job, now)
+        self._fresh_jobs += len(jobs)
+        self._fresh.add(jobs)
         self._pump()
 
     def wake(self) -> None:
@@ -144,64 +131,112 @@ class Worker:
         """
         recording = asyncio.create_task(self._recorder.run(), name="record results")
         claiming = asyncio.create_task(self._claim(), name="claim deliveries")
+        ticking = asyncio.create_task(self._tick(), name="look at what waits")
         stopping = asyncio.create_task(stop.wait())
-        ended, _ = await asyncio.wait((recording, claiming, stopping), return_when=asyncio.FIRST_COMPLETED)
-        await _end(claiming, stopping)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._drain_timeout):
-                while self._tasks:
-                    await asyncio.wait(self._tasks)
-        self._fresh_slots = 0  # what ends from here on starts nothing new
-        await _end(*self._tasks)
-        await _end(recording)
-        unattempted, self._ready = list(self._ready), deque()
+        loops = (recording, claiming, ticking, stopping)
+        try:
+            ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            await _end(claiming, ticking, stopping)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._drain_timeout):
+                    while self._tasks:
+                        await asyncio.wait(self._tasks)
+        finally:
+            self._fresh.slots = self._claimed.slots = 0  # what ends from here on starts nothing new
+            await _end(*self._tasks, *loops)
         try:
             async with asyncio.timeout(LAST_WRITE):
                 await self._recorder.flush()
-                await self._give_back([*self._jobs.values(), *unattempted])
-                await asyncio.gather(*self._tasks)  # endpoints that said 410 in the last group
+                await self._give_back(list(self._jobs.values()))
         except Exception as error:  # what is not written is sent again when its lease is over
             logger.warning("results not recorded at shutdown (%s)", reason_of(error))
         for task in ended:
-            task.result()  # neither loop ends by itself: if one did, the process must not look healthy
+            task.result()  # no loop ends by itself: if one did, the process must not look healthy
 
     async def _claim(self) -> None:
         pause = FIRST_PAUSE
         while True:
-            free = self._claimed_slots - (len(self._jobs) - len(self._fresh))
+            held = len(self._jobs) - self._fresh_jobs
+            free = self._claimed.slots - held
             self._due.clear()
             claimed: list[Job] = []
             if free > 0:
+                now = self._clock.monotonic()
                 try:
-                    claimed = await self._queue.claim(free, self._rng.getrandbits(63))
+                    claimed = await self._queue.claim(free, self._rng.getrandbits(63), self._gate.room())
                     pause = FIRST_PAUSE
                 except Exception as error:  # claiming must survive whatever the database does
                     logger.warning("nothing claimed (%s); trying again in %.1f s", reason_of(error), pause)
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
                     continue
-            for job in claimed:
-                self._start(job)
+                for job in claimed:
+                    self._take(job, now)
+                self._claimed.add(claimed)
+                self._pump()
             if len(claimed) < free or free <= 0:
                 await first_of(self._due, self._claim_interval)
+            await asyncio.sleep(CLAIM_PAUSE)
+
+    async def _tick(self) -> None:
+        """Ask again about what was not admitted; give back what has waited too long or will not start soon."""
+        while True:
+            await asyncio.sleep(TICK)
+            self._gate.tidy()
+            for lane in (self._fresh, self._claimed):
+                lane.take_back(self._must_leave)
+                lane.unpark_all()
+            self._pump()
+
+    def _must_leave(self, job: Job) -> bool:
+        has_waited = self._clock.monotonic() - job.taken_at
+        return has_waited > self._longest_wait or self._gate.is_open(job.endpoint.id)
 
     # --- one job ------------------------------------------------------------------------------------------------
 
-    def _start(self, job: Job) -> asyncio.Task[None]:
+    def _take(self, job: Job, now: float) -> None:
+        job.taken_at = now
         self._jobs[job.id] = job
-        return self._spawn(self._attempt(job))
+        self._gate.hold(job)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _let_go(self, delivery_id: str) -> Job | None:
+        job = self._jobs.pop(delivery_id, None)
+        if job is not None:
+            self._gate.let_go(job)
+            self._fresh_jobs -= job.is_fresh
+        return job
+
+    def _pump(self) -> None:
+        """Start what may start, fresh deliveries first; give back what has waited too long."""
+        horizon = self._clock.monotonic() - self._longest_wait
+        for lane in (self._fresh, self._claimed):
+            for job in lane.starting(horizon):
+                self._spawn(self._run_job(lane, job))
+            if lane.stale:
+                stale, lane.stale = lane.stale, []
+                self._spawn(self._give_back(stale))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
-    async def _attempt(self, job: Job) -> None:
-        """The pipeline: sign, send, name the result, decide, hand over to be recorded."""
+    async def _run_job(self, lane: Lane, job: Job) -> None:
+        succeeded = False
+        try:
+            succeeded = await self._attempt(job)
+        finally:
+            lane.ended(job, succeeded=succeeded)
+            self._fresh.unpark(job.endpoint.account)
+            self._claimed.unpark(job.endpoint.account)
+            self._pump()
+
+    async def _attempt(self, job: Job) -> bool:
+        """The pipeline: sign, send, name the result, decide, hand over to be recorded; say whether it succeeded."""
         started = self._clock.monotonic()
         unix = self._clock.unix()
         response: Response | None = None
+        headers: dict[str, str] = {}
         try:
             headers = request.headers(job, int(unix), self._header_prefix)
             response = await self._transport.post(job.endpoint.url, headers, job.message.body)
@@ -213,10 +248,10 @@ class Worker:
         duration = self._clock.monotonic() - started
         verdict = outcome.decide(
             result,
-            attempt=job.attempt,
+            attempt=job.tried + 1,
             elapsed=job.tried_for + duration,
             asked=self._asked(response),
-            policy=self._policy,
+            policy=job.endpoint.policy,
             rng=self._rng,
         )
         self._metrics.attempted(job, result, duration, self._clock.monotonic())
@@ -232,8 +267,10 @@ class Worker:
                 duration_ms=round(duration * 1000),
                 response=_text(response),
                 attempted_at=unix,
+                signature=headers.get("webhook-signature"),
             )
         )
+        return result is Result.OK
 
     def _asked(self, response: Response | None) -> float | None:
         if response is None or response.retry_after is None:
@@ -241,23 +278,15 @@ class Worker:
         return outcome.retry_after(response.status, response.retry_after, self._clock.now())
 
     def _on_recorded(self, group: Sequence[Finished], held: set[str]) -> None:
-        gone = []
         for finished in group:
-            job = self._jobs.pop(finished.delivery_id, None)
-            if finished.delivery_id in self._fresh:
-                self._fresh.discard(finished.delivery_id)
-            else:
-                self._due.set()  # a claimed slot is free; what waits for it need not wait for the interval
+            job = self._let_go(finished.delivery_id)
             if finished.delivery_id not in held:
                 logger.warning("delivery %s was taken over before its result came", finished.delivery_id)
-                continue
-            if job is not None:
+            elif job is not None:
                 self._metrics.recorded(job.message.type, finished.state)
-                if finished.result is Result.GONE:
-                    gone.append(job.endpoint.id)
+            if job is not None and not job.is_fresh:
+                self._due.set()  # a claimed slot is free; what waits for it need not wait for the interval
         self._freed.set()
-        if gone:
-            self._spawn(self._disable(gone))
 
     async def _give_back(self, jobs: Sequence[Job]) -> None:
         """Release jobs that were not attempted; whoever claims them has a whole lease again."""
@@ -266,16 +295,9 @@ class Worker:
         except Exception as error:  # their leases end by themselves
             logger.warning("%d deliveries not given back (%s)", len(jobs), reason_of(error))
         for job in jobs:
-            self._jobs.pop(job.id, None)
-            self._fresh.discard(job.id)
+            self._let_go(job.id)
         self._freed.set()
         self._due.set()
-
-    async def _disable(self, gone: Sequence[str]) -> None:
-        try:
-            await self._on_gone(gone)
-        except Exception:  # the endpoint's next delivery meets 410 again and tries this again
-            logger.exception("%d endpoints that answered 410 could not be disabled", len(gone))
 
 
 def _text(response: Response | None) -> str | None:

@@ -45,7 +45,7 @@ EVENT_TYPE = "server.power.on"
 #: Short leases: what a killed process held is taken over after three seconds.
 ATTEMPT_TIMEOUT, LEASE_MARGIN = 2, 1
 
-UNDELIVERED = "SELECT count(*) FROM deliveries WHERE state <> 'delivered'"
+UNDELIVERED = "SELECT count(*) FROM delivery_log WHERE state <> 'delivered'"
 
 
 def account_of(number: int) -> str:
@@ -145,7 +145,7 @@ def check_arrivals(customers: Customers) -> None:
 async def check_rows(connection: asyncpg.Connection[asyncpg.Record], customers: Customers) -> None:
     assert await connection.fetchval("SELECT count(*) FROM inbox") == EVENTS
     assert await connection.fetchval("SELECT count(*) FROM messages") == EVENTS
-    rows = await connection.fetch("SELECT id, state, last_result, attempts FROM deliveries")
+    rows = await connection.fetch("SELECT id, state, last_result, attempts FROM delivery_log")
     assert {row["id"] for row in rows} == {each[0].delivery_id for each in customers.arrivals.values()}
     assert {(row["state"], row["last_result"]) for row in rows} == {("delivered", "2xx")}
     recorded = await connection.fetchval("SELECT count(*) FROM attempts WHERE result = '2xx'")

@@ -74,7 +74,7 @@ async def test_a_hanging_receiver_does_not_keep_it_from_stopping(settings: Setti
             finished = await service.terminate()
     assert finished.code == 0, finished
     connection = await asyncpg.connect(settings.dsn())
-    rows = await connection.fetch("SELECT state, attempts, lease, due_at <= now() AS is_due FROM deliveries")
+    rows = await connection.fetch("SELECT state, attempts, lease, due_at <= now() AS is_due FROM queue")
     await connection.close()
     assert [tuple(row) for row in rows] == [("pending", 0, None, True)]
 

@@ -51,6 +51,7 @@ def _finished(job: Job, state: str, *, delay: float = 0.0, result: Result | None
         duration_ms=250,
         response=None if ok else "busy",
         attempted_at=UNIX,
+        signature="v1,c2lnbmF0dXJl",
     )
 
 

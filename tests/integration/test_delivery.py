@@ -15,11 +15,12 @@ from publisher.delivery import recorder as recorder_module
 from publisher.delivery import worker as worker_module
 from publisher.delivery.backoff import JITTER
 from publisher.delivery.outcome import Result
+from publisher.subscriptions import DEFAULT_POLICY
 from tests.support import misbehaving as kit
 from tests.support.jobs import SECRET, a_job, a_message, an_endpoint
 from tests.support.receiver import Receiver
 from tests.support.time import FakeClock
-from tests.support.workers import CLAIMED, FRESH, IN_HAND, POLICY, Raising, a_worker, some_turns
+from tests.support.workers import CLAIMED, FRESH, IN_HAND, Raising, a_worker, some_turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -103,10 +104,9 @@ async def test_after_the_last_retry_it_is_dropped_within_the_window(receiver: Re
             await bench.queue.until(lambda queue, number=number: len(queue.rows["dlv_1"].attempts) == number)  # type: ignore[misc]
             await bench.later("dlv_1")
         await bench.queue.until(lambda queue: queue.states() == {"dlv_1": "dropped"})
-        assert bench.clock.monotonic() - begun <= POLICY.window - POLICY.attempt_timeout
+        assert bench.clock.monotonic() - begun <= DEFAULT_POLICY.window - DEFAULT_POLICY.attempt_timeout
     assert [each.result for each in bench.queue.rows["dlv_1"].attempts] == ["5xx", "4xx", "3xx", "429"]
     assert bench.counted("heliograph_deliveries_total", type="server.power.on", outcome="dropped") == 1
-    assert bench.gone == []
 
 
 @pytest.mark.parametrize(("asked", "waited"), [("600", 600), ("86400", 3585)])
@@ -129,21 +129,13 @@ async def test_what_was_answered_is_kept_as_text_the_database_takes() -> None:
         assert bench.queue.rows["dlv_1"].attempts[0].response == "\ufffd no \ufffd té"
 
 
-@pytest.mark.parametrize("gone_fails", [False, True])
-async def test_410_drops_the_delivery_and_disables_the_endpoint(receiver: Receiver, *, gone_fails: bool) -> None:
+async def test_410_drops_the_delivery_at_once(receiver: Receiver) -> None:
     receiver.answers.append(410)
-    async with a_worker(gone_fails=gone_fails) as bench:
+    async with a_worker() as bench:
         bench.queue.add(a_job(endpoint=an_endpoint(receiver.url, endpoint_id="we_gone")))
         bench.start()
         await bench.queue.until(lambda queue: queue.states() == {"dlv_1": "dropped"})
-        if not gone_fails:
-            async with asyncio.timeout(5):
-                await bench.told.wait()
-            assert bench.gone == ["we_gone"]
-        # whatever became of the disabling, the worker lives on
-        bench.queue.add(a_job("dlv_2", endpoint=an_endpoint(receiver.url)))
-        bench.worker.wake()
-        await bench.queue.until(lambda queue: queue.states()["dlv_2"] == "delivered")
+        assert [each.result for each in bench.queue.rows["dlv_1"].attempts] == ["410"]
 
 
 async def test_what_another_worker_took_over_counts_for_nothing(
@@ -160,7 +152,6 @@ async def test_what_another_worker_took_over_counts_for_nothing(
         bench.worker.wake()
         await bench.queue.until(lambda queue: queue.states()["dlv_2"] == "delivered")
         assert bench.queue.states()["dlv_1"] == "leased"
-        assert bench.gone == []
         assert bench.counted("heliograph_deliveries_total", type="server.power.on", outcome="dropped") == 0
         assert bench.worker.room() == IN_HAND
     assert "delivery dlv_1 was taken over" in caplog.text
@@ -379,19 +370,3 @@ async def test_a_database_that_is_away_does_not_hold_up_a_stop(
         await receiver.until(lambda r: len(r.received) == 1)
         await bench.stopped()
         assert bench.queue.states() == {"dlv_1": "leased"}  # sent again when the lease is over
-
-
-async def test_a_410_that_comes_during_the_drain_disables_its_endpoint() -> None:
-    asked = asyncio.Event()
-
-    async def gone(conversation: kit.Conversation) -> None:
-        asked.set()
-        await conversation.send(kit.sized(b"", status="410 Gone"))
-
-    async with kit.receiving(gone) as receiver, a_worker(record_interval=60) as bench:
-        bench.queue.add(a_job(endpoint=an_endpoint(receiver.url, endpoint_id="we_gone")))
-        bench.start()
-        await asked.wait()
-        await bench.stopped()
-        assert bench.queue.states() == {"dlv_1": "dropped"}
-        assert bench.gone == ["we_gone"]

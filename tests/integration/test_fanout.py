@@ -43,6 +43,7 @@ class Bench:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.room = 1000
+        self.full: set[str] = set()
         self.submitted: list[list[Job]] = []
         self.woken = 0
         ids = Ids(FakeClock())
@@ -52,7 +53,8 @@ class Bench:
             ids=ids,
             rng=Random(1),
             lease_seconds=LEASE_SECONDS,
-            room=lambda: self.room,
+            choose=lambda jobs: (jobs[: max(0, self.room)], jobs[max(0, self.room) :]),
+            full=lambda: self.full,
             submit=lambda jobs: self.submitted.append(list(jobs)),
             wake=self._wake,
         )
@@ -84,7 +86,7 @@ class Bench:
         return [tuple(row) for row in await self.connection.fetch(query)]
 
     async def receivers(self) -> set[str]:
-        return {row[0] for row in await self.rows("SELECT endpoint_id FROM deliveries")}
+        return {row[0] for row in await self.rows("SELECT endpoint_id FROM queue")}
 
     async def sequences(self) -> list[int]:
         """Return the sequence of each message, in the order of their making."""
@@ -104,7 +106,7 @@ async def _is_empty(bench: Bench) -> bool:
     return counts == [0] * len(_TABLES)
 
 
-_TABLES = ("sequences", "messages", "deliveries", "attempts")
+_TABLES = ("sequences", "messages", "queue", "deliveries", "attempts")
 
 
 # --- who gets it -----------------------------------------------------------------------------------------------------
@@ -146,7 +148,7 @@ async def test_every_endpoint_of_the_account_gets_it_and_nobody_else(bench: Benc
     assert len({job.id for job in bench.jobs}) == 3
     assert len({job.message.id for job in bench.jobs}) == 1
     assert await bench.rows("SELECT count(*) FROM messages") == [(1,)]
-    assert await bench.rows("SELECT DISTINCT account_id FROM deliveries") == [("acct_1",)]
+    assert await bench.rows("SELECT DISTINCT account_id FROM queue") == [("acct_1",)]
 
 
 async def test_a_disabled_endpoint_gets_nothing_more(bench: Bench) -> None:
@@ -155,7 +157,7 @@ async def test_a_disabled_endpoint_gets_nothing_more(bench: Bench) -> None:
     await endpoints.disable(bench.connection, [endpoint_id], "gone")
     assert not await bench.publish(an_event())
     await bench.publish(an_event("canary.updated"))
-    assert await bench.rows("SELECT count(*) FROM deliveries") == [(1,)]
+    assert await bench.rows("SELECT count(*) FROM queue") == [(1,)]
 
 
 async def test_a_public_event_goes_to_every_subscriber_of_every_account(bench: Bench) -> None:
@@ -167,7 +169,7 @@ async def test_a_public_event_goes_to_every_subscriber_of_every_account(bench: B
     await bench.subscribe("server.*", account="acct_3")
     assert await bench.publish(an_event("canary.updated"))
     rows = await bench.rows(
-        "SELECT endpoint_id, account_id, id, state, lease, due_at <= now(), message_id FROM deliveries"
+        "SELECT endpoint_id, account_id, id, state, lease, due_at <= now(), message_id FROM queue"
     )
     assert {row[0] for row in rows} == wanting
     assert sorted(row[1] for row in rows) == ["acct_1", "acct_1", "acct_2"]
@@ -180,7 +182,7 @@ async def test_a_public_event_goes_to_every_subscriber_of_every_account(bench: B
 
 async def test_a_public_event_nobody_wants_wakes_nobody(bench: Bench) -> None:
     await bench.publish(an_event("canary.updated"))
-    assert await bench.rows("SELECT count(*) FROM deliveries") == [(0,)]
+    assert await bench.rows("SELECT count(*) FROM queue") == [(0,)]
     assert (bench.jobs, bench.woken) == ([], 0)
 
 
@@ -200,7 +202,7 @@ async def test_one_batch_may_hold_events_of_every_kind(bench: Bench) -> None:
         an_event("topup.created", account="acct_3"),
     )
     rows = await bench.rows(
-        "SELECT d.endpoint_id, m.type, d.state FROM deliveries d JOIN messages m ON m.id = message_id"
+        "SELECT d.endpoint_id, m.type, d.state FROM queue d JOIN messages m ON m.id = message_id"
     )
     assert sorted(rows) == sorted(
         [
@@ -295,7 +297,7 @@ async def test_only_as_many_are_leased_as_there_is_room(bench: Bench, room: int,
         await bench.subscribe("*")
     bench.room = room
     await bench.publish(*[an_event() for _ in range(3)])
-    states = await bench.rows("SELECT state, lease, extract(epoch FROM due_at - created_at)::int FROM deliveries")
+    states = await bench.rows("SELECT state, lease, extract(epoch FROM due_at - created_at)::int FROM queue")
     assert len(bench.jobs) == leased
     assert sorted(state for state, _, _ in states) == ["leased"] * leased + ["pending"] * (6 - leased)
     for state, lease, due_in in states:
@@ -303,7 +305,7 @@ async def test_only_as_many_are_leased_as_there_is_room(bench: Bench, room: int,
             assert (lease, due_in) == (bench.jobs[0].lease, LEASE_SECONDS)
         else:
             assert (lease, due_in) == (None, 0)
-    held = await bench.rows("SELECT id, lease FROM deliveries WHERE state = 'leased'")
+    held = await bench.rows("SELECT id, lease FROM queue WHERE state = 'leased'")
     assert sorted(held) == sorted((job.id, job.lease) for job in bench.jobs)
     assert bench.woken == (1 if leased < 6 else 0)
 

@@ -65,7 +65,7 @@ async def test_an_event_becomes_a_signed_webhook_and_a_row(settings: Settings) -
     bodies = sorted((orjson.loads(each.body) for each in receiver.received), key=lambda body: body["sequence"])
     assert [body["sequence"] for body in bodies] == [1, 2, 3]
     assert bodies[0]["timestamp"] == "2026-11-01T00:00:00Z"
-    states = await connection.fetch("SELECT state, attempts FROM deliveries")
+    states = await connection.fetch("SELECT state, attempts FROM delivery_log")
     assert [tuple(row) for row in states] == [("delivered", 1)] * 3
     await connection.close()
 
@@ -76,8 +76,8 @@ async def test_a_delivery_whose_endpoint_is_gone_is_cancelled_and_counted(settin
         "INSERT INTO messages (account_id, id, type, body) VALUES ('acct_1', 'msg_1', 'server.power.on', '{}')"
     )
     await connection.execute(
-        "INSERT INTO deliveries (account_id, id, endpoint_id, message_id, state, due_at)"
-        " VALUES ('acct_1', 'dlv_1', 'we_gone', 'msg_1', 'pending', now())"
+        "INSERT INTO queue (account_id, id, endpoint_id, message_id, type, state, due_at)"
+        " VALUES ('acct_1', 'dlv_1', 'we_gone', 'msg_1', 'server.power.on', 'pending', now())"
     )
     labels = {"type": "server.power.on", "outcome": "cancelled"}
     async with running(settings) as service:
@@ -86,5 +86,5 @@ async def test_a_delivery_whose_endpoint_is_gone_is_cancelled_and_counted(settin
             return service.registry.get_sample_value("heliograph_deliveries_total", labels) == 1
 
         await until(is_counted, "the cancelled delivery is counted")
-    assert await connection.fetchval("SELECT state FROM deliveries") == "cancelled"
+    assert await connection.fetchval("SELECT state FROM delivery_log") == "cancelled"
     await connection.close()

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from publisher.queue import Job
+from publisher.queue import Job, Room, allot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,7 +82,7 @@ class FakeQueue:
 
     # --- the protocol -----------------------------------------------------------------------------------------------
 
-    async def claim(self, limit: int, lease: int) -> list[Job]:
+    async def claim(self, limit: int, lease: int, room: Room | None = None) -> list[Job]:
         await asyncio.sleep(0)  # a database is never instantaneous
         self.claims += 1
         self._changed.set()
@@ -94,12 +94,19 @@ class FakeQueue:
             for delivery_id, row in self.rows.items()
             if row.due_at is not None and row.due_at <= now
         )
-        claimed = []
-        for _, delivery_id in due[:limit]:
+        for _, delivery_id in due:
             row = self.rows[delivery_id]
             if row.endpoint.id in self.inactive:
                 row.state, row.lease, row.due_at = "cancelled", None, None
-                continue
+        of_endpoint: dict[str, list[str]] = {}
+        for _, delivery_id in due:
+            row = self.rows[delivery_id]
+            if row.due_at is not None:
+                of_endpoint.setdefault(row.endpoint.id, []).append(delivery_id)
+        shares = allot(list(of_endpoint), room or Room(), limit)
+        claimed = []
+        for delivery_id in (each for endpoint_id, share in shares.items() for each in of_endpoint[endpoint_id][:share]):
+            row = self.rows[delivery_id]
             row.state, row.lease, row.due_at = "leased", lease, now + self._lease_seconds
             claimed.append(
                 Job(
@@ -108,6 +115,7 @@ class FakeQueue:
                     endpoint=row.endpoint,
                     message=row.message,
                     attempt=len(row.attempts) + 1,
+                    tried=len(row.attempts),
                     tried_for=0.0 if row.first_try_at is None else now - row.first_try_at,
                     age=now - row.created_at,
                 )

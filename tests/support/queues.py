@@ -13,7 +13,7 @@ import asyncpg
 from publisher import queue as queue_module
 from publisher.endpoints import Directory, disable
 from publisher.ids import Ids
-from publisher.queue import PostgresQueue
+from publisher.queue import Enqueued, PostgresQueue
 from publisher.secrets import Vault
 from tests.support.egress import LOOPBACK
 from tests.support.fake_queue import FakeQueue
@@ -92,19 +92,20 @@ class PostgresBench:
         message = a_message(f"msg_{name}")
         job = a_job(f"dlv_{name}", lease=leased_under or 0, endpoint=self._endpoint, message=message)
         async with self._pool.acquire() as connection, connection.transaction():
-            await queue_module.enqueue(connection, [message], [(job, leased_under is not None)], LEASE_SECONDS)
+            new = Enqueued((job,), ()) if leased_under is not None else Enqueued((), (job,))
+            await queue_module.enqueue(connection, [message], new, LEASE_SECONDS)
         return job.id
 
     async def pass_time(self, seconds: float) -> None:
         await self._pool.execute(
-            """UPDATE deliveries
+            """UPDATE queue
                SET due_at = due_at - $1 * interval '1 s', created_at = created_at - $1 * interval '1 s',
                    first_try_at = first_try_at - $1 * interval '1 s'""",
             seconds,
         )
 
     async def state(self, delivery_id: str) -> State:
-        row = await self._pool.fetchrow("SELECT state, attempts FROM deliveries WHERE id = $1", delivery_id)
+        row = await self._pool.fetchrow("SELECT state, attempts FROM delivery_log WHERE id = $1", delivery_id)
         assert row is not None
         return State(*row)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 
 from publisher.delivery import worker as worker_module
-from publisher.delivery.backoff import Policy
+from publisher.delivery.gate import Gate, Limits
 from publisher.delivery.transport import Response
 from publisher.delivery.worker import Worker
 from publisher.metrics import PublisherMetrics
@@ -20,12 +20,13 @@ from tests.support.time import FakeClock
 from tests.support.transports import a_transport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
 
     from publisher.delivery.transport import Transport
     from runtime.clock import Clock
 
-POLICY = Policy(retries=3, window=3600, attempt_timeout=15)
+#: Wide enough never to be felt, for tests that are not about the gate.
+GENEROUS = Limits(per_endpoint=1000, per_account=1000, unknown=1000, stall=1000.0, minimum=1000)
 SLOTS = 8
 CLAIMED, FRESH = 2, 6
 IN_HAND = FRESH * worker_module.IN_HAND
@@ -39,9 +40,6 @@ class Bench:
         self.queue = queue
         self.clock = clock
         self.registry = registry
-        #: Endpoints that were disabled.
-        self.gone: list[str] = []
-        self.told = asyncio.Event()
         self.stop = asyncio.Event()
         self.running: asyncio.Task[None] | None = None
 
@@ -82,24 +80,16 @@ async def a_worker(
     claim_interval: float = 60.0,
     record_interval: float = 0.0,
     longest_wait: float = 60.0,
-    gone_fails: bool = False,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Bench]:
     """Make a worker, not yet running; stop it at the end if it still runs."""
     queue_clock, registry = FakeClock(), CollectorRegistry()
     queue = FakeQueue(queue_clock)
     async with a_transport() as real:
-
-        async def on_gone(endpoint_ids: Sequence[str]) -> None:
-            await some_turns()  # a database is never instantaneous
-            if gone_fails:
-                raise ConnectionError("the database is away")
-            bench.gone += endpoint_ids
-            bench.told.set()
-
         worker = Worker(
             queue=queue,
             transport=transport or real,
-            policy=POLICY,
+            gate=Gate(limits or GENEROUS, clock or SystemClock()),
             clock=clock or SystemClock(),
             rng=Random(20261101),
             metrics=PublisherMetrics(registry, profile="nordbastion"),
@@ -109,7 +99,6 @@ async def a_worker(
             record_interval=record_interval,
             drain_timeout=drain_timeout,
             longest_wait=longest_wait,
-            on_gone=on_gone,
         )
         bench = Bench(worker, queue, queue_clock, registry)
         try:

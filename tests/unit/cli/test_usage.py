@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.unit.cli.conftest import Command
 
 ADD = ("webhook", "add", "--account", "acct_1", "--url")
+ROTATE = ("webhook", "rotate", "we_1", "--account", "acct_1")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,25 @@ ADD = ("webhook", "add", "--account", "acct_1", "--url")
         (("emit", "server.deleted"), "HELIOGRAPH_KAFKA_BOOTSTRAP is not set ("),
         (("webhook", "add", "--url", "https://example.com/"), "Missing option '--account'."),
         ((*ADD, "https://example.com/", "--description", "x" * 257), "--description: must be at most 256 char"),
+        ((*ADD, "http://example.com/"), "--url: must begin with https://"),
+        ((*ADD, "https://10.0.0.1/"), "--url: this address is not called"),
+        ((*ADD, "https://example.com/", "--event", "no.such"), "--event: 'no.such' is no event type"),
+        ((*ADD, "https://example.com/", "--algorithm", "rsa"), "--algorithm: must be hmac-sha256 or ed25519"),
+        ((*ADD, "https://example.com/", "--retries", "11"), "--retries: must be 0 to 10"),
+        ((*ADD, "https://example.com/", "--window", "86401"), "--window: must be 1 to 86400 seconds"),
+        ((*ADD, "https://example.com/", "--window", "60"), "--window: 4 attempts of up to 15 s do not fit"),
+        (("webhook", "add", "--account", "a|b", "--url", "https://example.com/"), "--account: is not an account id"),
         ((*ADD, "https://example.com/"), "HELIOGRAPH_DATABASE_URL is not set ("),
+        (("webhook", "rotate", "--account", "acct_1"), "Missing argument 'ENDPOINT'."),
+        ((*ROTATE, "--overlap", "604801"), "--overlap: must be 0 to 604800 seconds"),
+        ((*ROTATE, "--overlap", "-1"), "--overlap: must be 0 to 604800 seconds"),
+        (ROTATE, "HELIOGRAPH_DATABASE_URL is not set ("),
+        (("webhook", "pause", "we_1"), "Missing option '--account'."),
+        (("webhook", "pause", "we_1", "--account", "acct_1"), "HELIOGRAPH_DATABASE_URL is not set ("),
+        (("webhook", "enable", "we_1", "--account", "acct_1"), "HELIOGRAPH_DATABASE_URL is not set ("),
+        (("webhook", "remove", "we_1", "--account", "acct_1"), "HELIOGRAPH_DATABASE_URL is not set ("),
+        (("keys", "no-such"), "No such command 'no-such'."),
+        (("keys", "rotate-secrets"), "HELIOGRAPH_DATABASE_URL is not set ("),
         (("migrate",), "HELIOGRAPH_DATABASE_URL is not set ("),
         (("config", "--config", "/no/such"), "/no/such: cannot be read (No such file"),
         (("config", "--config"), "Option '--config' requires an argument."),
@@ -102,7 +121,7 @@ def test_without_a_command_there_is_help(
 def test_every_command_has_help(heliograph: Command) -> None:
     listed = heliograph("--help").stdout.partition("Commands:\n")[2].splitlines()
     commands = [line.split()[0] for line in listed if line.strip()]
-    assert {"serve", "migrate", "doctor", "config", "emit", "demo", "webhook"} <= set(commands)
+    assert {"serve", "migrate", "doctor", "config", "emit", "demo", "webhook", "keys"} <= set(commands)
     for command in commands:
         said = heliograph(command, "--help")
         assert said.code == 0

@@ -65,11 +65,11 @@ def test_attempts_are_counted_by_result_with_their_duration(
 
 def test_latency_runs_from_the_commit_to_the_2xx(registry: CollectorRegistry, metrics: PublisherMetrics) -> None:
     fresh = a_job()
-    fresh.committed_at = 100.0
+    fresh.taken_at, fresh.is_fresh = 100.0, True
     metrics.attempted(fresh, Result.OK, duration=0.2, now=100.5)
     retried = a_job(attempt=2)
-    retried.age = 95.0
-    metrics.attempted(retried, Result.OK, duration=0.25, now=4242.0)
+    retried.age, retried.taken_at = 95.0, 4241.75
+    metrics.attempted(retried, Result.OK, duration=0.2, now=4242.0)
     assert registry.get_sample_value("heliograph_delivery_latency_seconds_sum", {"attempt": "first"}) == 0.5
     assert registry.get_sample_value("heliograph_delivery_latency_seconds_sum", {"attempt": "retry"}) == 95.25
 

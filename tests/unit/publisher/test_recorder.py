@@ -11,14 +11,14 @@ import pytest
 from publisher.delivery import recorder as recorder_module
 from publisher.delivery.outcome import Result
 from publisher.delivery.recorder import Recorder
-from publisher.queue import Finished, Job
+from publisher.queue import Finished, Job, Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
 def _finished(number: int) -> Finished:
-    return Finished(f"dlv_{number}", 7, "delivered", 0.0, 1, Result.OK, 204, 12, None, 1_793_491_200.0)
+    return Finished(f"dlv_{number}", 7, "delivered", 0.0, 1, Result.OK, 204, 12, None, 1_793_491_200.0, None)
 
 
 class Table:
@@ -33,7 +33,7 @@ class Table:
         self.respond(finished)
         return {each.delivery_id for each in finished}
 
-    async def claim(self, limit: int, lease: int) -> list[Job]:
+    async def claim(self, limit: int, lease: int, room: Room | None = None) -> list[Job]:
         raise NotImplementedError
 
     async def release(self, jobs: Sequence[Job]) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -132,6 +135,41 @@ def test_the_standards_own_example_signs_as_published() -> None:
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
+@given(message_ids, bodies, st.binary(min_size=32, max_size=32))
+def test_an_asymmetric_signature_stands_after_the_others_and_verifies_with_the_public_key_alone(
+    message_id: str, body: bytes, seed: bytes
+) -> None:
+    signer = Ed25519PrivateKey.from_private_bytes(seed)
+    timestamp = _now()
+    signature = request.signature([seed, bytes(24)], message_id, timestamp, body, (signer,))
+    *symmetric, last = signature.split(" ")
+    assert " ".join(symmetric) == request.signature([seed, bytes(24)], message_id, timestamp, body)
+    version, _, encoded = last.partition(",")
+    made = base64.b64decode(encoded, validate=True)
+    assert (version, len(made)) == ("v1a", 64)
+    public = Ed25519PublicKey.from_public_bytes(signer.public_key().public_bytes_raw())
+    signed = message_id.encode() + b"." + str(timestamp).encode() + b"." + body
+    public.verify(made, signed)
+    for tampered in (signed + b" ", signed.replace(b".", b"", 1), body):
+        with pytest.raises(InvalidSignature):
+            public.verify(made, tampered)
+
+
+def test_the_public_library_passes_over_an_asymmetric_signature() -> None:
+    timestamp, key = _now(), bytes(range(32))
+    signature = request.signature([key], "msg_1", timestamp, b"{}", (Ed25519PrivateKey.generate(),))
+    headers = {"webhook-id": "msg_1", "webhook-timestamp": str(timestamp), "webhook-signature": signature}
+    Webhook(key).verify(b"{}", headers)
+
+
+def test_during_a_rotation_every_key_of_either_kind_signs() -> None:
+    signers = (Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
+    parts = request.signature([b"new" * 8, b"old" * 8], "msg_1", 1, b"{}", signers).split(" ")
+    assert [part.partition(",")[0] for part in parts] == ["v1", "v1", "v1a", "v1a"]
+    for signer, part in zip(signers, parts[2:], strict=True):
+        signer.public_key().verify(base64.b64decode(part.removeprefix("v1a,")), b"msg_1.1.{}")
+
+
 # --- the headers -----------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +184,16 @@ def test_the_headers_are_the_contracts_and_no_others() -> None:
         "x-nb-delivery": "dlv_9",
         "x-nb-attempt": "2",
     }
+
+
+def test_the_endpoints_signers_sign_too() -> None:
+    signer = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    endpoint = dataclasses.replace(an_endpoint(), signers=(signer,))
+    headers = request.headers(a_job(endpoint=endpoint), 1767225600, "x-nb-")
+    job = a_job()
+    expected = request.signature(endpoint.keys, job.message.id, 1767225600, job.message.body, (signer,))
+    assert headers["webhook-signature"] == expected  # Ed25519 is deterministic
+    assert " v1a," in expected
 
 
 def test_the_prefix_is_the_houses() -> None:

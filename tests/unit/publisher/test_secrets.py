@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
@@ -29,6 +30,20 @@ def test_it_is_shown_as_the_standard_says_and_the_public_library_reads_it() -> N
     assert Webhook(shown)._whsecret == SECRET
 
 
+def test_a_public_key_is_shown_as_the_standard_says_and_checks_what_its_seed_signed() -> None:
+    # RFC 8032, 7.1, TEST 2
+    seed = bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")
+    public = bytes.fromhex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c")
+    assert secrets.public_half(seed) == public
+    assert secrets.shown_public(public) == "whpk_" + base64.b64encode(public).decode()
+
+
+def test_a_symmetric_secret_that_was_sealed_before_there_were_kinds_still_opens() -> None:
+    nonce = bytes(secrets.NONCE_BYTES)
+    blob = nonce + AESGCM(OLD).encrypt(nonce, SECRET, b"acct_1|we_1|1")
+    assert Vault({"k1": OLD}).open(Sealed("k1", blob), OWNER) == SECRET
+
+
 @given(st.binary(min_size=1, max_size=64))
 def test_what_is_sealed_opens_and_does_not_contain_the_secret(secret: bytes) -> None:
     sealed = Vault({"k1": OLD}).seal(secret, OWNER)
@@ -44,8 +59,13 @@ def test_the_same_secret_is_never_sealed_to_the_same_bytes() -> None:
 
 @pytest.mark.parametrize(
     "thief",
-    [Owner("acct_2", "we_1", 1), Owner("acct_1", "we_2", 1), Owner("acct_1", "we_1", 2)],
-    ids=["account", "endpoint", "version"],
+    [
+        Owner("acct_2", "we_1", 1),
+        Owner("acct_1", "we_2", 1),
+        Owner("acct_1", "we_1", 2),
+        Owner("acct_1", "we_1", 1, "ed25519"),
+    ],
+    ids=["account", "endpoint", "version", "kind"],
 )
 def test_a_ciphertext_moved_to_another_row_does_not_open(thief: Owner) -> None:
     vault = Vault({"k1": OLD})

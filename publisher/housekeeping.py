@@ -1,0 +1,42 @@
+"""What has to happen every so often beside the flow of events.
+
+Each chore has a loop of its own; none can stop the others or the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from runtime.lifecycle import first_of, reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+logger = logging.getLogger(__name__)
+
+
+class Chore(NamedTuple):
+    """Some work and the seconds between two rounds of it; the first one begins at once."""
+
+    name: str
+    every: float
+    work: Callable[[], Awaitable[None]]
+
+
+async def keep(chores: Sequence[Chore], stop: asyncio.Event) -> None:
+    """Do every chore in its rhythm until `stop`; one that fails is logged and tried again in the next round."""
+    async with asyncio.TaskGroup() as group:
+        for chore in chores:
+            group.create_task(_repeat(chore, stop), name=chore.name)
+
+
+async def _repeat(chore: Chore, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            await chore.work()
+        except Exception as error:  # whatever it was, the next round may fare better
+            logger.warning("%s: %s; trying again in %g s", chore.name, reason_of(error), chore.every)
+            logger.debug("why it failed", exc_info=True)
+        await first_of(stop, chore.every)

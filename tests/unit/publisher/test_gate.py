@@ -1,0 +1,366 @@
+"""Who may be called now: each bound on its own, and all of them together under random traffic."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from publisher.delivery.gate import Gate, Limits
+from publisher.delivery.lane import Lane
+from tests.support.jobs import a_job, an_endpoint
+from tests.support.time import FakeClock
+
+if TYPE_CHECKING:
+    from publisher.endpoints import Endpoint
+    from publisher.queue import Job
+
+LIMITS = Limits(per_endpoint=8, per_account=12, unknown=2, stall=2, share=0.7, minimum=10, window=300, probe=30)
+
+
+def endpoint(name: str = "we_1", account: str = "acct_1") -> Endpoint:
+    return an_endpoint(endpoint_id=name, account=account)
+
+
+def job(number: int, to: Endpoint | None = None) -> Job:
+    return a_job(f"dlv_{number}", endpoint=to)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def gate(clock: FakeClock) -> Gate:
+    return Gate(LIMITS, clock)
+
+
+def start(gate: Gate, each: Job, *, is_fresh: bool = False) -> Job:
+    gate.hold(each)
+    gate.start(each, is_fresh=is_fresh)
+    return each
+
+
+def end(gate: Gate, each: Job, *, succeeded: bool, is_fresh: bool = False) -> None:
+    gate.end(each, is_fresh=is_fresh, succeeded=succeeded)
+    gate.let_go(each)
+
+
+def run(gate: Gate, count: int, *, succeeded: bool, to: Endpoint | None = None) -> None:
+    for number in range(count):
+        end(gate, start(gate, job(number, to)), succeeded=succeeded)
+
+
+def slots(gate: Gate, to: Endpoint, *, is_fresh: bool = False, first: int = 1000) -> int:
+    """Start attempts until no more are admitted; return how many that were."""
+    count = 0
+    while gate.admits(to, is_fresh=is_fresh):
+        start(gate, job(first + count, to), is_fresh=is_fresh)
+        count += 1
+    return count
+
+
+# --- allowance and caps ----------------------------------------------------------------------------------------------
+
+
+def test_an_endpoint_nothing_is_known_of_may_have_two_attempts(gate: Gate) -> None:
+    assert slots(gate, endpoint()) == 2
+    assert gate.room().of("we_1") == 0
+    assert gate.room().of("we_never_seen") == 2
+
+
+@pytest.mark.parametrize(("successes", "allowed"), [(0, 2), (1, 3), (3, 5), (6, 8), (50, 8)])
+def test_each_success_allows_one_more_up_to_the_cap(gate: Gate, successes: int, allowed: int) -> None:
+    run(gate, successes, succeeded=True)
+    assert gate.room().of("we_1") == allowed
+    assert slots(gate, endpoint()) == allowed
+
+
+@pytest.mark.parametrize(("failures", "allowed"), [(1, 4), (2, 2), (3, 1), (9, 1)])
+def test_each_failure_halves_it_and_one_is_left(gate: Gate, failures: int, allowed: int) -> None:
+    run(gate, 50, succeeded=True)
+    run(gate, failures, succeeded=False)
+    assert slots(gate, endpoint()) == allowed
+
+
+def test_a_success_after_failures_allows_one_more_again(gate: Gate) -> None:
+    run(gate, 3, succeeded=False)
+    run(gate, 2, succeeded=True)
+    assert slots(gate, endpoint()) == 3
+
+
+def test_an_account_has_so_many_over_all_its_endpoints(gate: Gate) -> None:
+    for number in range(3):
+        run(gate, 50, succeeded=True, to=endpoint(f"we_{number}"))
+    assert [slots(gate, endpoint(f"we_{number}"), first=100 * number) for number in range(3)] == [8, 4, 0]
+    assert gate.admits(endpoint("we_9", "acct_2"), is_fresh=True)
+
+
+def test_fresh_deliveries_leave_a_quarter_to_those_that_wait_in_the_database(gate: Gate) -> None:
+    run(gate, 50, succeeded=True)
+    assert slots(gate, endpoint(), is_fresh=True) == 6
+    assert slots(gate, endpoint(), first=2000) == 2
+
+
+def test_fresh_deliveries_of_an_unknown_endpoint_may_use_what_little_there_is(gate: Gate) -> None:
+    assert slots(gate, endpoint(), is_fresh=True) == 2
+
+
+# --- stalls ----------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_more_is_started_towards_an_endpoint_that_hangs(gate: Gate, clock: FakeClock) -> None:
+    run(gate, 50, succeeded=True)
+    hanging = start(gate, job(0))
+    clock.advance(2)
+    assert gate.admits(endpoint(), is_fresh=True)
+    clock.advance(0.1)
+    assert not gate.admits(endpoint(), is_fresh=True)
+    assert gate.room().of("we_1") == 0
+    assert gate.choose([job(9)], 100, 4) == ([], [job(9)])
+    end(gate, hanging, succeeded=True)
+    assert gate.admits(endpoint(), is_fresh=True)
+
+
+def test_the_oldest_attempt_decides_whether_it_hangs(gate: Gate, clock: FakeClock) -> None:
+    run(gate, 50, succeeded=True)
+    oldest = start(gate, job(0))
+    clock.advance(1.5)
+    start(gate, job(1))
+    clock.advance(1)
+    assert not gate.admits(endpoint(), is_fresh=True)
+    end(gate, oldest, succeeded=True)
+    assert gate.admits(endpoint(), is_fresh=True)
+
+
+# --- the circuit -----------------------------------------------------------------------------------------------------
+
+
+def test_the_circuit_opens_and_lets_one_probe_through_at_a_time(gate: Gate, clock: FakeClock) -> None:
+    run(gate, 9, succeeded=False)
+    assert gate.admits(endpoint(), is_fresh=False)
+    run(gate, 1, succeeded=False)
+    assert (gate.open_circuits(), gate.is_open("we_1")) == (1, True)
+    assert (slots(gate, endpoint()), gate.room().of("we_1")) == (0, 0)
+    clock.advance(29.9)
+    assert gate.room().of("we_1") == 0
+    clock.advance(0.1)
+    assert gate.room().of("we_1") == 1
+    assert slots(gate, endpoint()) == 1
+    end(gate, job(1000), succeeded=False)
+    assert slots(gate, endpoint()) == 0
+    clock.advance(30)
+    assert slots(gate, endpoint()) == 1
+    end(gate, job(1000), succeeded=True)
+    assert gate.open_circuits() == 0
+    assert slots(gate, endpoint()) == 2
+
+
+def test_while_it_is_open_nothing_fresh_is_kept_in_hand(gate: Gate, clock: FakeClock) -> None:
+    run(gate, 10, succeeded=False)
+    assert gate.choose([job(1)], 100, 4) == ([], [job(1)])
+    clock.advance(30)
+    assert gate.choose([job(1)], 100, 4) == ([], [job(1)])
+
+
+@pytest.mark.parametrize(
+    ("failed", "succeeded", "is_open"), [(7, 3, True), (6, 4, False), (9, 0, False), (0, 50, False), (10, 0, True)]
+)
+def test_it_asks_for_a_share_and_a_minimum(gate: Gate, failed: int, succeeded: int, is_open: bool) -> None:  # noqa: FBT001 - a column of the table
+    run(gate, failed, succeeded=False)
+    run(gate, succeeded, succeeded=True)
+    assert gate.is_open("we_1") is is_open
+
+
+def test_failures_are_forgotten_with_the_window(gate: Gate, clock: FakeClock) -> None:
+    run(gate, 9, succeeded=False)
+    clock.advance(301)
+    run(gate, 1, succeeded=False)
+    assert not gate.is_open("we_1")
+
+
+def test_attempts_that_were_under_way_when_it_opened_do_not_shorten_the_wait(gate: Gate, clock: FakeClock) -> None:
+    run(gate, 9, succeeded=False)
+    late = start(gate, job(500))
+    run(gate, 1, succeeded=False)
+    clock.advance(20)
+    end(gate, late, succeeded=False)
+    clock.advance(29)
+    assert not gate.admits(endpoint(), is_fresh=False)
+    clock.advance(1)
+    assert gate.admits(endpoint(), is_fresh=False)
+
+
+# --- what is kept in hand --------------------------------------------------------------------------------------------
+
+
+def test_in_hand_are_so_many_for_each_attempt_allowed(gate: Gate) -> None:
+    jobs = [job(number) for number in range(20)]
+    chosen, waiting = gate.choose(jobs, 100, 4)
+    assert (chosen, waiting) == (jobs[:8], jobs[8:])
+    for each in chosen:
+        gate.hold(each)
+    assert gate.choose(jobs[8:], 100, 4) == ([], jobs[8:])
+
+
+def test_in_hand_are_no_more_than_there_is_room(gate: Gate) -> None:
+    jobs = [job(number, endpoint(f"we_{number}", f"acct_{number}")) for number in range(20)]
+    assert gate.choose(jobs, 5, 4) == (jobs[:5], jobs[5:])
+    assert gate.choose(jobs, -1, 4) == ([], jobs)
+
+
+def test_an_account_with_many_endpoints_does_not_fill_the_hand(gate: Gate) -> None:
+    mine = [job(number, endpoint(f"we_{number}")) for number in range(100)]
+    theirs = job(1000, endpoint("we_theirs", "acct_2"))
+    chosen, _ = gate.choose([*mine, theirs], 1000, 4)
+    assert len(chosen) == LIMITS.per_account * 4 + 1
+    assert theirs in chosen
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_works_and_is_idle_is_forgotten_after_a_window(gate: Gate, clock: FakeClock) -> None:
+    for number in range(1000):
+        run(gate, 1, succeeded=True, to=endpoint(f"we_{number}", f"acct_{number}"))
+    clock.advance(299)
+    gate.tidy()
+    assert len(gate._endpoints) == 1000
+    clock.advance(2)
+    gate.tidy()
+    assert not gate._endpoints
+    assert not gate._held
+    assert not gate._running
+
+
+def test_what_is_under_way_or_open_is_not_forgotten(gate: Gate, clock: FakeClock) -> None:
+    start(gate, job(1, endpoint("we_busy")))
+    run(gate, 10, succeeded=False, to=endpoint("we_open"))
+    clock.advance(1000)
+    gate.tidy()
+    assert set(gate._endpoints) == {"we_busy", "we_open"}
+
+
+# --- lanes -----------------------------------------------------------------------------------------------------------
+
+
+def test_endpoints_take_turns_and_who_must_wait_is_passed_by(gate: Gate) -> None:
+    lane = Lane(gate, slots=100, is_fresh=False)
+    busy, idle = endpoint("we_busy", "acct_1"), endpoint("we_idle", "acct_2")
+    jobs = [*(job(number, busy) for number in range(5)), job(10, idle)]
+    for each in jobs:
+        gate.hold(each)
+    lane.add(jobs)
+    started = list(lane.starting(0))
+    assert [each.endpoint.id for each in started] == ["we_busy", "we_idle", "we_busy"]
+    assert (len(lane), lane.running, lane.held) == (3, 3, 6)
+    assert list(lane.starting(0)) == []
+    lane.ended(started[0], succeeded=True)
+    assert list(lane.starting(0)) == []
+    lane.unpark("acct_1")
+    assert [each.id for each in lane.starting(0)] == ["dlv_2", "dlv_3"]
+
+
+def test_a_lane_has_so_many_slots(gate: Gate) -> None:
+    lane = Lane(gate, slots=3, is_fresh=True)
+    jobs = [job(number, endpoint(f"we_{number}", f"acct_{number}")) for number in range(10)]
+    for each in jobs:
+        gate.hold(each)
+    lane.add(jobs)
+    assert len(list(lane.starting(0))) == 3
+    lane.ended(jobs[0], succeeded=True)
+    assert [each.id for each in lane.starting(0)] == ["dlv_3"]
+
+
+def test_what_must_leave_is_taken_back_and_the_rest_keeps_its_order(gate: Gate) -> None:
+    lane = Lane(gate, slots=0, is_fresh=True)
+    jobs = [job(number, endpoint(f"we_{number % 3}")) for number in range(9)]
+    for each in jobs:
+        gate.hold(each)
+    lane.add(jobs)
+    lane.take_back(lambda each: each.endpoint.id == "we_1" or each.id == "dlv_0")
+    assert {each.id for each in lane.stale} == {"dlv_1", "dlv_4", "dlv_7", "dlv_0"}
+    lane.slots = 100
+    run(gate, 50, succeeded=True, to=endpoint("we_0"))
+    run(gate, 50, succeeded=True, to=endpoint("we_2"))
+    assert [each.id for each in lane.starting(0)] == ["dlv_3", "dlv_2", "dlv_6", "dlv_5", "dlv_8"]
+
+
+def test_what_has_waited_too_long_does_not_start(gate: Gate) -> None:
+    lane = Lane(gate, slots=10, is_fresh=True)
+    jobs = [job(number) for number in range(4)]
+    for position, each in enumerate(jobs):
+        each.taken_at = 10.0 * position
+        gate.hold(each)
+    lane.add(jobs)
+    assert list(lane.starting(20.0)) == jobs[2:]
+    assert (lane.stale, len(lane)) == (jobs[:2], 0)
+
+
+def test_time_alone_lets_a_parked_endpoint_be_asked_again(gate: Gate, clock: FakeClock) -> None:
+    lane = Lane(gate, slots=10, is_fresh=False)
+    run(gate, 10, succeeded=False)
+    probe = job(1)
+    gate.hold(probe)
+    lane.add([probe])
+    assert list(lane.starting(0)) == []
+    clock.advance(30)
+    assert list(lane.starting(0)) == []
+    lane.unpark_all()
+    assert list(lane.starting(0)) == [probe]
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_under_any_traffic_no_bound_is_passed_and_everyone_gets_a_turn(data: st.DataObject) -> None:
+    clock = FakeClock()
+    gate = Gate(LIMITS, clock)
+    fresh, claimed = Lane(gate, slots=12, is_fresh=True), Lane(gate, slots=4, is_fresh=False)
+    running: list[tuple[Lane, Job]] = []
+    attempted: Counter[str] = Counter()
+    total = 0
+    for _ in range(data.draw(st.integers(1, 30))):
+        for lane in (fresh, claimed):
+            owners = data.draw(st.lists(st.integers(0, 5), max_size=6))
+            jobs = [job(total + n, endpoint(f"we_{owner}", f"acct_{owner // 2}")) for n, owner in enumerate(owners)]
+            total += len(jobs)
+            for each in jobs:
+                gate.hold(each)
+            lane.add(jobs)
+            lane.unpark_all()
+            for each in lane.starting(0):
+                running.append((lane, each))
+                attempted[each.id] += 1
+        of_endpoint = Counter(each.endpoint.id for _, each in running)
+        of_account = Counter(each.endpoint.account for _, each in running)
+        assert max(of_endpoint.values(), default=0) <= LIMITS.per_endpoint
+        assert max(of_account.values(), default=0) <= LIMITS.per_account
+        assert (fresh.running, claimed.running) == (
+            sum(lane is fresh for lane, _ in running),
+            sum(lane is claimed for lane, _ in running),
+        )
+        clock.advance(data.draw(st.floats(0, 5)))
+        for _ in range(data.draw(st.integers(0, len(running)))):
+            lane, each = running.pop(data.draw(st.integers(0, len(running) - 1)))
+            lane.ended(each, succeeded=data.draw(st.booleans()))
+            gate.let_go(each)
+    for _ in range(40 * (total + 1)):  # whatever happened: with time and successes everything is attempted, once
+        for lane, each in running:
+            lane.ended(each, succeeded=True)
+            gate.let_go(each)
+        running.clear()
+        clock.advance(31)
+        for lane in (fresh, claimed):
+            lane.unpark_all()
+            for each in lane.starting(0):
+                running.append((lane, each))
+                attempted[each.id] += 1
+        if not running:
+            break
+    assert len(attempted) == total
+    assert set(attempted.values()) <= {1}
+    assert not gate._running
