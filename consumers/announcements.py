@@ -24,7 +24,7 @@ from consumers.encode import cloud_event
 from runtime.lifecycle import first_of, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
     import asyncpg
@@ -80,7 +80,7 @@ class Backlog(NamedTuple):
 
 
 class Client(Producer, Protocol):
-    """A producer the relay starts when there is first something to send, and again until it is started."""
+    """A producer the relay starts and stops."""
 
     async def start(self) -> None:
         """Connect; raise when the broker is away."""
@@ -119,7 +119,7 @@ class Relay:
         self,
         *,
         pool: Pool,
-        producer: Client,
+        producer: Callable[[], Client],
         topic: str,
         source: str,
         interval: float = INTERVAL,
@@ -128,16 +128,16 @@ class Relay:
     ) -> None:
         """Produce to `topic` with the CloudEvents `source`; look every `interval` seconds when nobody wakes us.
 
-        The producer is not started yet, and becomes the relay's own.
+        `producer` makes one when there is first something to send: who announces nothing connects to nobody.
         """
         self._pool = pool
-        self._producer = producer
+        self._make_producer = producer
+        self._producer: Client | None = None
         self._topic = topic
         self._source = source
         self._interval = interval
         self._lease = lease
         self._batch = batch
-        self._is_started = False
         self._woken = asyncio.Event()
         #: Sent and still in the table, because the database went away in between.
         self._acknowledged: list[int] = []
@@ -156,20 +156,20 @@ class Relay:
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
-            await _at_most(DISCONNECT, self._producer.stop())
+            if self._producer is not None:
+                await _at_most(DISCONNECT, self._producer.stop())
 
     async def relay(self) -> int:
         """Send everything that waits; return how much that was. Raises what database or broker raise."""
         await self._forget()
-        if not self._is_started:
+        if self._producer is None:
             if not await self._pool.fetchval(IS_ANY_WAITING):
                 return 0
-            await self._producer.start()
-            self._is_started = True
+            self._producer = await self._connect()
         sent = 0
         while True:
             rows = await self._take()
-            sent += await self._handle(rows)
+            sent += await self._handle(self._producer, rows)
             if len(rows) < self._batch:
                 return sent
 
@@ -192,6 +192,15 @@ class Relay:
                 if not is_last:
                     await first_of(self._woken, self._interval)
 
+    async def _connect(self) -> Client:
+        producer = self._make_producer()
+        try:
+            await producer.start()
+        except BaseException:
+            await _at_most(DISCONNECT, producer.stop())
+            raise
+        return producer
+
     async def _take(self) -> list[_Row]:
         """Return rows that are ours for the length of a lease, the oldest first."""
         taken = await self._pool.fetch(TAKE, self._batch, self._lease)
@@ -209,10 +218,10 @@ class Relay:
         )
         return record._replace(key=row["key"].encode())
 
-    async def _handle(self, rows: Sequence[_Row]) -> int:
+    async def _handle(self, producer: Producer, rows: Sequence[_Row]) -> int:
         """Send rows and delete what was sent, put aside what never can be, give back the rest; return how many went."""
         try:
-            too_large = await self._send(rows)
+            too_large = await self._send(producer, rows)
         except BaseException:  # a pass that is cut off at shutdown as well
             unsent = [row.id for row in rows if row.id not in self._acknowledged]
             await _at_most(GIVE_BACK, self._pool.execute(HOLD, unsent, 0.0))
@@ -222,10 +231,10 @@ class Relay:
         await self._forget()
         return len(rows) - len(too_large)
 
-    async def _send(self, rows: Sequence[_Row]) -> list[int]:
+    async def _send(self, producer: Producer, rows: Sequence[_Row]) -> list[int]:
         """Produce rows and remember what was acknowledged; return the ids of those that are too large."""
         try:
-            await self._producer.send(row.record for row in rows)
+            await producer.send(row.record for row in rows)
         except RecordTooLargeError:
             logger.debug("an announcement is too large; going one by one")
         else:
@@ -234,7 +243,7 @@ class Relay:
         too_large = []
         for row in rows:
             try:
-                await self._producer.send([row.record])
+                await producer.send([row.record])
             except RecordTooLargeError:
                 size = len(row.record.value or b"")
                 logger.error(  # noqa: TRY400 - the broker's answer says no more than this

@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REQUEST_TIMEOUT_MS = 10_000
+#: Kafka answers a fetch as soon as there is a record; a broker that keeps it for the whole wait (the embedded one)
+#: would add half a second to every event and make bursts of them.
+FETCH_WAIT_MS = 50
 #: Records a reader takes at once, and how long it waits for more before it asks whether it is through.
 READ_AT_ONCE, READ_WAIT_MS = 100, 250
 #: Room for a record that is refused as too large and still has to reach the dead letters.
@@ -109,6 +112,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             session_timeout_ms=int(settings.kafka_session_timeout * 1000),
             heartbeat_interval_ms=int(settings.kafka_session_timeout * 300),
             max_poll_interval_ms=300_000,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             **_security(settings),
         )
 

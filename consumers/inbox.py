@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from consumers.events import Event
     from runtime.database import Connection
 
-PERIOD_SECONDS = 15 * 86_400
+PERIOD_SECONDS = 45 * 86_400
 #: Longer than any transaction, and than the clocks of two servers of which one takes over are apart.
 OVERLAP_SECONDS = 3600
 

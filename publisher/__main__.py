@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import Exit, TyperException
 
 from publisher import VERSION
-from publisher.cli import config, database, deadletters, demo, doctor, emit, keys, serve, webhook
+from publisher.cli import config, database, deadletters, deliveries, demo, doctor, emit, keys, serve, webhook
 from publisher.cli.context import CommandError, CommandUsageError, Context
 from publisher.roles import NotReadyError
 from publisher.secrets import SealError
@@ -45,6 +45,7 @@ app.command()(config.config)
 app.command()(emit.emit)
 app.command()(demo.demo)
 app.add_typer(webhook.group, name="webhook")
+app.add_typer(deliveries.group, name="deliveries")
 app.add_typer(deadletters.group, name="deadletters")
 app.add_typer(keys.group, name="keys")
 

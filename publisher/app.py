@@ -229,7 +229,7 @@ class Service:
         self._chores.append(Chore("disable failing endpoints", JUDGE, disable_failing))
         self._relay = Relay(
             pool=pool,
-            producer=broker.KafkaProducer(settings),
+            producer=lambda: broker.KafkaProducer(settings),
             topic=settings.kafka_topic_announcements,
             source=settings.public_url,
         )
@@ -349,11 +349,13 @@ async def _cancel(*tasks: asyncio.Task[object]) -> None:
 
 
 async def _within(seconds: float, close: Callable[[], Awaitable[None]]) -> None:
-    """Close something that may not answer any more."""
-    try:
-        await asyncio.wait_for(close(), seconds)
-    except Exception as error:  # we are leaving: what does not close is cut off
-        logger.info("not closed cleanly (%s)", reason_of(error))
+    """Close something that may not answer any more; aiokafka may even answer that it was cancelled."""
+    closing = asyncio.ensure_future(close())
+    _, unfinished = await asyncio.wait((closing,), timeout=seconds)
+    closing.cancel()  # we are leaving: what does not close is cut off
+    [outcome] = await asyncio.gather(closing, return_exceptions=True)
+    if unfinished or outcome is not None:
+        logger.info("not closed cleanly (%s)", "no answer" if unfinished else reason_of(outcome))
 
 
 async def _close_pool(pool: Pool) -> None:

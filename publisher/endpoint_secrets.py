@@ -7,7 +7,7 @@ changes its side at any moment of it. Whoever writes to an endpoint's secrets ho
 
 from __future__ import annotations
 
-import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from publisher.secrets import Vault
     from runtime.database import Connection
-
-logger = logging.getLogger(__name__)
 
 #: Secrets of a kind that may sign at once. Each costs a signature on every attempt and room in a header that
 #: receivers limit, so whoever rotates in a loop loses the oldest first.
@@ -77,11 +75,13 @@ WHERE (s.account_id, s.endpoint_id, s.version) = (f.account_id, f.endpoint_id, f
 """
 
 
-class Opened(NamedTuple):
-    """What signs for an endpoint, the newest of each kind first."""
+@dataclass(frozen=True, slots=True, repr=False)
+class Opened:
+    """What signs for an endpoint, the newest of each kind first; and what is wrong with the rest."""
 
     keys: tuple[bytes, ...]
     signers: tuple[Ed25519PrivateKey, ...]
+    faults: tuple[str, ...] = ()
 
 
 class Counted(NamedTuple):
@@ -133,18 +133,20 @@ def opened(vault: Vault, rows: Sequence[asyncpg.Record]) -> Opened:
     """Open an endpoint's secrets, the newest first; leave out one that does not open, so that it alone is missing."""
     keys: list[bytes] = []
     signers: list[Ed25519PrivateKey] = []
+    faults: list[str] = []
     for row in rows:
         try:
             secret = _open(vault, row)
-            if row["kind"] == HMAC:
-                keys.append(secret)
-            elif secrets.public_half(secret) == row["public_key"]:
-                signers.append(Ed25519PrivateKey.from_private_bytes(secret))
-            else:
-                raise SealError(f"the public key of endpoint {row['id']} is not that of its private key")  # noqa: TRY301 - said in the same words as a secret that does not open
         except SealError as error:
-            logger.error("%s; nothing is signed with it until that is mended", error)  # noqa: TRY400 - the text says it all
-    return Opened(tuple(keys), tuple(signers))
+            faults.append(str(error))
+            continue
+        if row["kind"] == HMAC:
+            keys.append(secret)
+        elif secrets.public_half(secret) == row["public_key"]:
+            signers.append(Ed25519PrivateKey.from_private_bytes(secret))
+        else:
+            faults.append(f"the public key of endpoint {row['id']} is not that of its private key: the row was changed")
+    return Opened(tuple(keys), tuple(signers), tuple(faults))
 
 
 async def count(connection: Connection, vault: Vault) -> Counted:

@@ -6,6 +6,7 @@ it prepared notice; how it is doing changes nothing they prepare and raises none
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -65,6 +66,8 @@ __all__ = [
     "read",
     "selectors",
 ]
+
+logger = logging.getLogger(__name__)
 
 SQL = load_queries(Path(__file__).with_suffix(".sql"))
 #: Endpoints kept ready in memory; past it the oldest are read again.
@@ -154,6 +157,7 @@ class Directory:
         self._terms = terms or Terms()
         self._overlap = overlap
         self._ready: dict[str, Endpoint] = {}
+        self._faults: dict[str, tuple[str, ...]] = {}
 
     @classmethod
     def of(cls, settings: Settings, ids: Ids) -> Directory:
@@ -271,6 +275,7 @@ class Directory:
         for endpoint_id, rows in by_id.items():
             first = rows[0]
             opened = endpoint_secrets.opened(self._vault, rows)
+            self._tell(endpoint_id, opened.faults)
             self._ready.pop(endpoint_id, None)
             self._ready[endpoint_id] = Endpoint(
                 account=first["account_id"],
@@ -286,6 +291,15 @@ class Directory:
         while len(self._ready) > CACHED:
             del self._ready[next(iter(self._ready))]
         return read
+
+    def _tell(self, endpoint_id: str, faults: tuple[str, ...]) -> None:
+        """Log what is wrong with an endpoint's secrets when it begins: its look-ups repeat with every delivery."""
+        if faults and faults != self._faults.get(endpoint_id):
+            for fault in faults:
+                logger.error("%s; nothing is signed with it until that is mended", fault)
+        self._faults.pop(endpoint_id, None)
+        if faults:
+            self._faults[endpoint_id] = faults
 
 
 # --- as its owner sees it -------------------------------------------------------------------------------------------

@@ -14,9 +14,15 @@ if TYPE_CHECKING:
 
     from runtime.clock import Clock
 
-MESSAGE, DELIVERY, ENDPOINT = "msg", "dlv", "we"
+MESSAGE, DELIVERY, ENDPOINT, RECOVERY = "msg", "dlv", "we", "rcv"
 RANDOM_BYTES = 10
 AT_ONCE = 256
+LATEST = 2**48 - 1
+
+
+def least(prefix: str, milliseconds: int) -> str:
+    """Return what every id made at that millisecond of the epoch or later sorts after, and every earlier one before."""
+    return f"{prefix}_{min(max(milliseconds, 0), LATEST):012x}"
 
 
 class Ids:

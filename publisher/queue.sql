@@ -65,8 +65,7 @@ WITH turn AS (
 )
 UPDATE queue AS q
 SET state = 'leased', lease = $3, due_at = now() + make_interval(secs => $4)
-FROM due
-WHERE q.id = due.id
+WHERE q.id = ANY (ARRAY(SELECT id FROM due)) -- not a join: the planner expects so many that it reads the whole queue
 RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type, q.attempts, q.tried,
           coalesce(extract(epoch FROM now() - q.first_try_at), 0)::float8 AS tried_for,
           extract(epoch FROM now() - q.created_at)::float8 AS age

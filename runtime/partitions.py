@@ -12,7 +12,7 @@ time. What each step locks, on PostgreSQL 15 to 18, with a default partition pre
 - Emptying the default partition: ACCESS EXCLUSIVE on it alone.
 
 Rows are in the default partition because a clock is far off, or because partitions were not made in time. What
-their keys say of their age is then worth nothing, so these rows go by their time stamp, which the database sets.
+their keys say of their age is then worth nothing, so these rows go by the time at which they were written.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 #: Milliseconds a step waits for a lock; those who queue up behind it wait no longer either.
 LOCK_TIMEOUT = 200
-#: Seconds a step may take once it has its locks: rows that are moved can be many.
+#: Seconds a step may take once it has its locks: rows to move can be many, and hold up who writes more of their kind.
 STEP_TIMEOUT = 600.0
 #: Held by whoever changes partitions: several processes do it at any time, one after the other.
 ADVISORY_LOCK = 4_843_211_871
@@ -69,8 +69,8 @@ class PartitionsError(Exception):
 class Layout:
     """How a table is cut. Times are milliseconds since the epoch; a range begins at a multiple of `width`.
 
-    `key_at` gives the least key of a time, as text, and `time_of` is its inverse. `stamp` is the column that
-    the database's clock set. `label` ends the name of the partition that begins at a time.
+    `key_at` gives the least key of a time, as text, and `time_of` is its inverse. `stamp` is the column that says
+    when a row was written. `label` ends the name of the partition that begins at a time.
     """
 
     table: str
@@ -130,9 +130,7 @@ def parse_bounds(layout: Layout, name: str, bounds: str) -> Partition:
     try:
         start, end = (_time_of(layout, part) for part in match.groups())
     except ValueError:
-        raise PartitionsError(
-            f"partition {name} is {bounds}, which are no times of {layout.table}: detach it"
-        ) from None
+        raise PartitionsError(f"partition {name} is {bounds}, no times of {layout.table}: detach it") from None
     return Partition(name, start, end)
 
 
@@ -196,7 +194,7 @@ async def empty_default(pool: Pool, layout: Layout) -> bool:
             strays = await connection.fetchval(_count(survey.default))
         if strays:
             logger.warning(
-                "%s: %s rows are outside the partitions of their time: is a clock far off?",
+                "%s: rows outside the partitions of their time: %s (is a clock far off?)",
                 layout.table,
                 strays if strays <= COUNTED else f"more than {COUNTED}",
             )

@@ -227,11 +227,11 @@ class Settings(BaseSettings):
         ):
             least = getattr(self, shorter)
             if getattr(self, longer) < least:
-                msg = f"{variable(longer)}: {why}, so it is at least {variable(shorter)} ({least:g} s)"
+                msg = f"{variable(longer)}: {why}, so it is at least {variable(shorter)} ({least:.12g} s)"
                 raise ValueError(msg)
         if self.retention_dedup <= self.retention_attempts:
             least = self.retention_attempts
-            msg = f"{variable('retention_dedup')}: must be more than {variable('retention_attempts')} ({least:g} s)"
+            msg = f"{variable('retention_dedup')}: must be more than {variable('retention_attempts')} ({least:.12g} s)"
             raise ValueError(msg)
         return self
 

@@ -130,7 +130,7 @@ def _create_deliveries() -> None:
             PRIMARY KEY (endpoint_id, id),
             CONSTRAINT delivered_rows_were_tried CHECK (state <> 'delivered' OR (attempts > 0 AND reason IS NULL)),
             CONSTRAINT dropped_rows_were_tried CHECK (
-                state <> 'dropped' OR (reason IS NULL AND attempts > 0) OR reason = 'operator'),
+                state <> 'dropped' OR coalesce(reason = 'operator', attempts > 0)),
             CONSTRAINT cancelled_rows_say_why CHECK (state <> 'cancelled' OR reason IS NOT NULL)
         ) PARTITION BY RANGE (id)
     """)

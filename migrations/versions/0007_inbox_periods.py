@@ -1,4 +1,4 @@
-"""The inbox in periods of fifteen days, so that it can forget by dropping a partition.
+"""The inbox in periods of forty-five days, so that it can forget by dropping a partition.
 
 An event is known by `source` and `event_id` alone, but a unique key of a partitioned table must hold the partition's
 column. So `period` is part of the key, older periods are looked up, and around a change of period a row is
@@ -11,7 +11,7 @@ from alembic import op
 revision = "0007"
 down_revision = "0006"
 
-PERIOD_SECONDS = 15 * 86_400
+PERIOD_SECONDS = 45 * 86_400
 
 
 def upgrade() -> None:

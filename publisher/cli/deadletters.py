@@ -7,7 +7,7 @@ import contextlib
 import heapq
 import re
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import orjson
@@ -20,6 +20,7 @@ from consumers.decode import MAX_TIMESTAMP_MS, Reason
 from consumers.replay import Letter, NotReplayableError, again, letter
 from publisher.cli import context
 from publisher.cli.context import CommandError, CommandUsageError
+from publisher.cli.moments import SINCE_HELP, parse_since
 from runtime.clock import SystemClock
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, reason_of
 from runtime.settings import variable
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from consumers.broker import Producer, TopicReader
     from consumers.decode import Record
     from runtime.settings import Settings
-
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-SINCE_HELP = "No older than this: 90m, 24h, 7d, or a time such as 2026-11-01T12:00:00Z."
 
 group = typer.Typer(help="What could not be handled: look at it, produce it again.", no_args_is_help=True)
 
@@ -157,19 +155,8 @@ def parse_position(text: str) -> Position:
 
 
 def _since(text: str | None, now: datetime) -> int | None:
-    """Return a moment as Unix milliseconds: a time ago, or a time, in UTC where it does not say."""
-    if text is None:
-        return None
-    try:
-        if ago := re.fullmatch(r"(\d{1,9})([smhd])", text, re.ASCII):
-            moment = now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
-        else:
-            moment = datetime.fromisoformat(text)
-            moment = moment.replace(tzinfo=moment.tzinfo or UTC)
-        return int(moment.timestamp() * 1000)
-    except (ValueError, OverflowError):
-        message = f"--since: {text!r} is neither a time such as 2026-11-01T12:00:00Z nor one ago such as 90m, 24h, 7d"
-        raise CommandUsageError(message) from None
+    """Return `--since` as Unix milliseconds, which is what a record's timestamp is."""
+    return None if text is None else int(parse_since(text, now).timestamp() * 1000)
 
 
 @contextlib.asynccontextmanager
@@ -244,7 +231,7 @@ def page(record: Record) -> list[str]:
     origin = f"{read.origin}, {_time(read.origin.timestamp)}" if read.origin else "not said"
     lines = [
         f"position  {Position(record.partition, record.offset)}, {_time(record.timestamp)}",
-        f"reason    {read.reason}: {read.detail}",
+        f"reason    {': '.join(filter(None, (read.reason, read.detail)))}",
         f"origin    {origin}",
         *(f"cut       {name.replace('-', ' ')}: {size} originally" for name, size in read.cut.items()),
         f"key       {_text_bytes(record.key)}",

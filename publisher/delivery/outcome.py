@@ -47,11 +47,10 @@ class BlockedError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The state a delivery goes to, seconds until it is due again, and whether its endpoint is to be disabled."""
+    """The state a delivery goes to, and seconds until it is due again."""
 
     state: str
     delay: float = 0.0
-    disables: bool = False
 
 
 DELIVERED = Verdict("delivered")
@@ -131,7 +130,7 @@ def decide(
     if result is Result.OK:
         return DELIVERED
     if result is Result.GONE:
-        return Verdict("dropped", disables=True)
+        return DROPPED  # and its endpoint is disabled: publisher/failures.py
     latest = policy.window - policy.attempt_timeout - elapsed
     if attempt > policy.retries or latest < 0:
         return DROPPED

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import orjson
 import pytest
 
+from publisher.endpoints import Details
 from runtime.settings import variable
 from tests.support.commands import ACCOUNT, add_webhook, descendants, emit, get, running
 from tests.support.process import Heliograph, run, started, until
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 DATABASE_URL, DATA_DIR, ENV = variable("database_url"), variable("data_dir"), variable("env")
 #: An empty variable is one that is not set: this takes away even the free ports every child is given.
 NO_SETTINGS = {variable("api_listen"): "", variable("admin_listen"): ""}
-LISTED = {"id", "url", "events", "description", "status", "disabled_reason", "created_at"}
+LISTED = {field.name for field in fields(Details)}
 
 
 @pytest.fixture

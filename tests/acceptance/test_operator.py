@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import orjson
@@ -198,6 +198,91 @@ async def test_webhook_add_refuses_what_cannot_be_an_endpoint(settings: Settings
     for (_, words), finished in zip(wrong, all_finished, strict=True):
         assert one_line(finished, 2).startswith(words)
     assert (await run("webhook", "list", "--account", ACCOUNT, environ=environ)).stdout == []
+
+
+async def test_webhook_add_takes_a_schedule_and_an_algorithm(settings: Settings) -> None:
+    environ = environ_of(settings)
+    url = ("--url", "https://example.com/hooks")
+    chosen = ("--retries", "5", "--window", "7200", "--algorithm", "ed25519")
+    added = await run("webhook", "add", "--account", ACCOUNT, *url, *chosen, environ=environ)
+    shown = orjson.loads(added.stdout[0])
+    assert shown.keys() == {"id", "account", "url", "events", "secret", "public_keys"}
+    assert [len(base64.b64decode(each.removeprefix("whpk_"))) for each in shown["public_keys"]] == [32]
+    (listed,) = map(orjson.loads, (await run("webhook", "list", "--account", ACCOUNT, environ=environ)).stdout)
+    assert (listed["retries"], listed["window"], listed["algorithm"]) == (5, 7200, "ed25519")
+
+
+async def test_webhook_add_refuses_before_it_looks_for_the_database(settings: Settings) -> None:
+    nowhere = environ_of(settings, database_url=f"postgresql://{NOWHERE}/x")
+    finished = await run("webhook", "add", "--account", ACCOUNT, "--url", "http://example.com/", environ=nowhere)
+    assert one_line(finished, 2) == "--url: must begin with https://"
+
+
+async def test_a_webhook_is_rotated_paused_enabled_and_removed(settings: Settings) -> None:
+    environ = environ_of(settings, secret_overlap=1000)
+    options = ("--url", "https://example.com/hooks", "--algorithm", "ed25519")
+    added = orjson.loads((await run("webhook", "add", "--account", ACCOUNT, *options, environ=environ)).stdout[0])
+
+    async def on_it(command: str, *given: str) -> dict[str, Any]:
+        finished = await run("webhook", command, added["id"], "--account", ACCOUNT, *given, environ=environ)
+        assert (finished.code, finished.stderr, len(finished.stdout)) == (0, [], 1), finished
+        shown: dict[str, Any] = orjson.loads(finished.stdout[0])
+        assert shown["id"] == added["id"]
+        return shown
+
+    rotated = await on_it("rotate")
+    assert rotated["overlap"] == 1000
+    assert rotated["secret"].startswith("whsec_")
+    assert rotated["secret"] != added["secret"]
+    assert len(rotated["public_keys"]) == 2
+    assert rotated["public_keys"][1:] == added["public_keys"]
+    assert len((await on_it("rotate", "--overlap", "0"))["public_keys"]) == 1
+    assert (await on_it("pause"))["status"] == "paused"
+    assert (await on_it("enable"))["status"] == "active"
+    assert await on_it("remove") == {"id": added["id"], "account": ACCOUNT, "removed": True}
+    assert (await run("webhook", "list", "--account", ACCOUNT, environ=environ)).stdout == []
+
+
+async def test_an_endpoint_of_nobody_and_of_another_account_are_the_same_line(settings: Settings) -> None:
+    environ = environ_of(settings)
+    added = await run("webhook", "add", "--account", "acct_2", "--url", "https://example.com/", environ=environ)
+    anothers = orjson.loads(added.stdout[0])["id"]
+    commands = [(name, each) for name in ("rotate", "pause", "enable", "remove") for each in (anothers, "we_absent")]
+    all_finished = await asyncio.gather(
+        *(run("webhook", name, each, "--account", ACCOUNT, environ=environ) for name, each in commands)
+    )
+    for (_, each), finished in zip(commands, all_finished, strict=True):
+        assert one_line(finished, 1) == f"the account has no endpoint '{each}'"
+
+
+async def test_webhook_commands_say_what_to_do_about_an_old_schema(empty: dict[str, str]) -> None:
+    finished = await run("webhook", "list", "--account", ACCOUNT, environ=empty)
+    assert one_line(finished, 1) == "the database has no schema yet: run heliograph migrate"
+    finished = await run("keys", "rotate-secrets", environ=empty)
+    assert one_line(finished, 1) == "the database has no schema yet: run heliograph migrate"
+
+
+# --- keys -------------------------------------------------------------------------------------------------------
+
+
+async def test_secrets_are_re_encrypted_once_and_those_that_do_not_open_are_named(settings: Settings) -> None:
+    old, new = (f"{name}:{base64.b64encode(bytes([name == 'new']) * 32).decode()}" for name in ("old", "new"))
+    before = environ_of(settings, secret_keys=old)
+    both = environ_of(settings, secret_keys=f"{new},{old}")
+    url = ("--url", "https://example.com/")
+    for algorithm in ("hmac-sha256", "ed25519"):
+        await run("webhook", "add", "--account", ACCOUNT, *url, "--algorithm", algorithm, environ=before)
+    words = "re-encrypted with key 'new',"
+    first = await run("keys", "rotate-secrets", environ=both)
+    assert first == Finished(0, [f"3 secrets {words} 0 already were, 0 could not be opened"], [])
+    again = await run("keys", "rotate-secrets", environ=both)
+    assert again == Finished(0, [f"0 secrets {words} 3 already were, 0 could not be opened"], [])
+
+    lost = orjson.loads((await run("webhook", "add", "--account", ACCOUNT, *url, environ=before)).stdout[0])["id"]
+    failed = await run("keys", "rotate-secrets", environ=environ_of(settings, secret_keys=new))
+    assert (failed.code, failed.stdout) == (1, [f"0 secrets {words} 3 already were, 1 could not be opened"])
+    reason = "was sealed with key 'old', which is not in HELIOGRAPH_SECRET_KEYS"
+    assert failed.stderr == [f"the secret of endpoint {lost} {reason}; it is left as it is"]
 
 
 # --- emit -------------------------------------------------------------------------------------------------------

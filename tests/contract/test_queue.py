@@ -1,6 +1,7 @@
 """What every queue promises its workers, held against PostgreSQL and against the fake that stands in for it.
 
 A promise the fake keeps and PostgreSQL does not would make every test of the worker a lie, so there is one suite.
+Whose turn it is, and how much of it, is in test_queue_turns.py.
 """
 
 from __future__ import annotations
@@ -11,48 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from publisher.delivery.outcome import Result
-from publisher.queue import Finished, Job
 from tests.support.jobs import a_job, a_message
-from tests.support.queues import LEASE_SECONDS, Bench, FakeBench, State, postgres_bench
+from tests.support.queues import LEASE_SECONDS, State, a_result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from publisher.queue import Job
+    from tests.support.queues import Bench
 
 MINE, YOURS = 1001, 2002
-UNIX = 1_793_491_200.0
-
-
-@pytest.fixture(params=["fake", "postgres"])
-def dsn_if_real(request: pytest.FixtureRequest) -> str | None:
-    """DSN of a database where the promise is held against PostgreSQL."""
-    dsn: str | None = request.getfixturevalue("dsn") if request.param == "postgres" else None
-    return dsn
-
-
-@pytest.fixture
-async def bench(dsn_if_real: str | None) -> AsyncIterator[Bench]:
-    if dsn_if_real is None:
-        yield FakeBench()
-    else:
-        async with postgres_bench(dsn_if_real) as real:
-            yield real
-
-
-def _finished(job: Job, state: str, *, delay: float = 0.0, result: Result | None = None) -> Finished:
-    ok = state == "delivered"
-    return Finished(
-        delivery_id=job.id,
-        lease=job.lease,
-        state=state,
-        delay=delay,
-        number=job.attempt,
-        result=result or (Result.OK if ok else Result.SERVER_ERROR),
-        status=204 if ok else 503,
-        duration_ms=250,
-        response=None if ok else "busy",
-        attempted_at=UNIX,
-        signature="v1,c2lnbmF0dXJl",
-    )
 
 
 async def _claim_one(bench: Bench, lease: int = MINE) -> Job:
@@ -145,7 +112,7 @@ async def test_what_has_no_endpoint_any_more_is_not_handed_out(bench: Bench) -> 
 async def test_what_ended_is_never_claimed_again(bench: Bench, state: str) -> None:
     await bench.add("a")
     job = await _claim_one(bench)
-    assert await bench.queue.record([_finished(job, state)]) == {job.id}
+    assert await bench.queue.record([a_result(job, state)]) == {job.id}
     assert await bench.state(job.id) == State(state, 1)
     await bench.pass_time(1_000_000)
     assert await bench.queue.claim(10, YOURS) == []
@@ -154,7 +121,7 @@ async def test_what_ended_is_never_claimed_again(bench: Bench, state: str) -> No
 async def test_a_retry_is_due_after_its_delay_and_not_before(bench: Bench) -> None:
     await bench.add("a")
     job = await _claim_one(bench)
-    assert await bench.queue.record([_finished(job, "retry", delay=600)]) == {job.id}
+    assert await bench.queue.record([a_result(job, "retry", delay=600)]) == {job.id}
     assert await bench.state(job.id) == State("retry", 1)
     await bench.pass_time(590)
     assert await bench.queue.claim(10, YOURS) == []
@@ -167,9 +134,9 @@ async def test_attempts_are_counted_and_kept(bench: Bench) -> None:
     for number in (1, 2, 3):
         job = await _claim_one(bench)
         assert job.attempt == number
-        await bench.queue.record([_finished(job, "retry", delay=60)])
+        await bench.queue.record([a_result(job, "retry", delay=60)])
         await bench.pass_time(60)
-    await bench.queue.record([_finished(await _claim_one(bench), "delivered")])
+    await bench.queue.record([a_result(await _claim_one(bench), "delivered")])
     assert await bench.state("dlv_a") == State("delivered", 4)
     failed = ("5xx", 503, 250, "busy")
     assert await bench.attempts("dlv_a") == [(1, *failed), (2, *failed), (3, *failed), (4, "2xx", 204, 250, None)]
@@ -178,7 +145,7 @@ async def test_attempts_are_counted_and_kept(bench: Bench) -> None:
 async def test_an_attempt_without_an_answer_is_kept_too(bench: Bench) -> None:
     await bench.add("a")
     job = await _claim_one(bench)
-    finished = _finished(job, "dropped", result=Result.TIMEOUT)._replace(status=None, response=None)
+    finished = a_result(job, "dropped", result=Result.TIMEOUT)._replace(status=None, response=None)
     assert await bench.queue.record([finished]) == {job.id}
     assert await bench.attempts(job.id) == [(1, "timeout", None, 250, None)]
 
@@ -187,11 +154,11 @@ async def test_tried_for_runs_from_the_first_attempt_by_the_queue_s_own_clock(
     bench: Bench,
 ) -> None:
     await bench.add("a")
-    await bench.queue.record([_finished(await _claim_one(bench), "retry", delay=100)])
+    await bench.queue.record([a_result(await _claim_one(bench), "retry", delay=100)])
     await bench.pass_time(100)
     second = await _claim_one(bench)
     assert 100 <= second.tried_for < 130
-    await bench.queue.record([_finished(second, "retry", delay=500)])
+    await bench.queue.record([a_result(second, "retry", delay=500)])
     await bench.pass_time(500)
     assert 600 <= (await _claim_one(bench)).tried_for < 630
 
@@ -201,19 +168,19 @@ async def test_a_stale_lease_changes_nothing_and_is_told_so(bench: Bench) -> Non
     mine = await _claim_one(bench)
     await bench.pass_time(LEASE_SECONDS)
     yours = await _claim_one(bench, YOURS)
-    assert await bench.queue.record([_finished(mine, "dropped")]) == set()
+    assert await bench.queue.record([a_result(mine, "dropped")]) == set()
     assert await bench.state("dlv_a") == State("leased", 0)
     assert await bench.attempts("dlv_a") == []
-    assert await bench.queue.record([_finished(yours, "delivered")]) == {"dlv_a"}
-    assert await bench.queue.record([_finished(mine, "retry")]) == set()
+    assert await bench.queue.record([a_result(yours, "delivered")]) == {"dlv_a"}
+    assert await bench.queue.record([a_result(mine, "retry")]) == set()
     assert await bench.state("dlv_a") == State("delivered", 1)
 
 
 async def test_a_result_is_recorded_once(bench: Bench) -> None:
     await bench.add("a")
     job = await _claim_one(bench)
-    assert await bench.queue.record([_finished(job, "retry", delay=5)]) == {job.id}
-    assert await bench.queue.record([_finished(job, "retry", delay=5)]) == set()
+    assert await bench.queue.record([a_result(job, "retry", delay=5)]) == {job.id}
+    assert await bench.queue.record([a_result(job, "retry", delay=5)]) == set()
     assert len(await bench.attempts(job.id)) == 1
 
 
@@ -221,15 +188,15 @@ async def test_one_group_may_hold_results_of_every_kind(bench: Bench) -> None:
     for name in ("ok", "again", "over", "stale"):
         await bench.add(name)
     jobs = {job.id: job for job in await bench.queue.claim(10, MINE)}
-    stale = _finished(jobs["dlv_stale"], "delivered")._replace(lease=YOURS)
-    unknown = _finished(jobs["dlv_ok"], "delivered")._replace(delivery_id="dlv_unknown")
+    stale = a_result(jobs["dlv_stale"], "delivered")._replace(lease=YOURS)
+    unknown = a_result(jobs["dlv_ok"], "delivered")._replace(delivery_id="dlv_unknown")
     held = await bench.queue.record(
         [
-            _finished(jobs["dlv_ok"], "delivered"),
+            a_result(jobs["dlv_ok"], "delivered"),
             stale,
-            _finished(jobs["dlv_again"], "retry", delay=60),
+            a_result(jobs["dlv_again"], "retry", delay=60),
             unknown,
-            _finished(jobs["dlv_over"], "dropped"),
+            a_result(jobs["dlv_over"], "dropped"),
         ]
     )
     assert held == {"dlv_ok", "dlv_again", "dlv_over"}
@@ -244,7 +211,7 @@ async def test_nothing_to_record_is_nothing(bench: Bench) -> None:
 async def test_what_was_leased_from_birth_is_recorded_under_that_lease(bench: Bench) -> None:
     delivery_id = await bench.add("fresh", leased_under=MINE)
     job = a_job(delivery_id, lease=MINE)
-    assert await bench.queue.record([_finished(job, "delivered")]) == {delivery_id}
+    assert await bench.queue.record([a_result(job, "delivered")]) == {delivery_id}
     assert await bench.state(delivery_id) == State("delivered", 1)
 
 
@@ -262,7 +229,7 @@ async def test_what_is_released_is_due_at_once_as_if_it_had_not_been_claimed(ben
 
 async def test_a_released_retry_keeps_its_attempts(bench: Bench) -> None:
     await bench.add("a")
-    await bench.queue.record([_finished(await _claim_one(bench), "retry")])
+    await bench.queue.record([a_result(await _claim_one(bench), "retry")])
     await bench.queue.release([await _claim_one(bench)])
     assert await bench.state("dlv_a") == State("retry", 1)
     assert (await _claim_one(bench)).attempt == 2
@@ -272,7 +239,7 @@ async def test_a_result_after_the_release_changes_nothing(bench: Bench) -> None:
     await bench.add("a")
     job = await _claim_one(bench)
     await bench.queue.release([job])
-    assert await bench.queue.record([_finished(job, "dropped")]) == set()
+    assert await bench.queue.record([a_result(job, "dropped")]) == set()
     assert await bench.state("dlv_a") == State("pending", 0)
 
 
@@ -280,7 +247,7 @@ async def test_a_stale_lease_releases_nothing(bench: Bench) -> None:
     await bench.add("a")
     await bench.add("b")
     mine = await bench.queue.claim(10, MINE)
-    await bench.queue.record([_finished(job, "delivered") for job in mine if job.id == "dlv_b"])
+    await bench.queue.record([a_result(job, "delivered") for job in mine if job.id == "dlv_b"])
     await bench.pass_time(LEASE_SECONDS)
     await _claim_one(bench, YOURS)
     await bench.queue.release(mine)
@@ -293,3 +260,69 @@ async def test_releasing_nothing_is_nothing(bench: Bench) -> None:
     await bench.add("a")
     await bench.queue.release([])
     assert await bench.state("dlv_a") == State("pending", 0)
+
+
+# --- what ended, and what begins again -------------------------------------------------------------------------------
+
+
+async def test_a_payload_that_retention_took_is_cancelled_as_expired_and_keeps_nobody_else(bench: Bench) -> None:
+    for name in ("gone", "there"):
+        await bench.add(name)
+    await bench.lose_payload("gone")
+    assert await _ids(bench) == {"dlv_there"}
+    assert (await bench.state("dlv_gone"), await bench.reason("dlv_gone")) == (State("cancelled", 0), "expired")
+    await bench.pass_time(LEASE_SECONDS * 10)
+    assert await _ids(bench) == {"dlv_there"}
+
+
+async def test_all_that_is_due_at_an_inactive_endpoint_is_cancelled_at_once(bench: Bench) -> None:
+    due = [await bench.add(str(number)) for number in range(30)]
+    await bench.add("later", due_in=60)
+    await bench.remove_endpoint()
+    assert await bench.queue.claim(1, MINE) == []
+    for delivery_id in due:
+        assert (await bench.state(delivery_id), await bench.reason(delivery_id)) == (State("cancelled", 0), "endpoint")
+    assert await bench.state("dlv_later") == State("pending", 0)
+    await bench.pass_time(60)
+    assert await bench.queue.claim(1, MINE) == []
+    assert await bench.reason("dlv_later") == "endpoint"
+
+
+async def test_an_attempt_under_way_when_its_endpoint_goes_is_recorded_all_the_same(bench: Bench) -> None:
+    await bench.add("a")
+    job = await _claim_one(bench)
+    await bench.remove_endpoint()
+    assert await bench.queue.claim(10, YOURS) == []
+    assert await bench.state("dlv_a") == State("leased", 0)
+    assert await bench.queue.record([a_result(job, "delivered")]) == {"dlv_a"}
+    assert (await bench.state("dlv_a"), await bench.reason("dlv_a")) == (State("delivered", 1), None)
+
+
+async def test_what_is_delivered_again_begins_its_schedule_anew_and_goes_on_counting(bench: Bench) -> None:
+    await bench.add("a")
+    first = await _claim_one(bench)
+    assert await bench.queue.record([a_result(first, "retry", delay=100)]) == {"dlv_a"}
+    await bench.pass_time(100)
+    second = await _claim_one(bench)
+    assert (second.attempt, second.tried) == (2, 1)
+    assert second.tried_for >= 100
+    assert await bench.queue.record([a_result(second, "dropped")]) == {"dlv_a"}
+    await bench.put_back("dlv_a")
+    third = await _claim_one(bench)
+    assert (third.attempt, third.tried, third.tried_for) == (3, 0, 0)
+    assert await bench.queue.record([a_result(third, "retry")]) == {"dlv_a"}
+    fourth = await _claim_one(bench)
+    assert (fourth.attempt, fourth.tried) == (4, 1)
+    assert await bench.queue.record([a_result(fourth, "delivered")]) == {"dlv_a"}
+    assert [number for number, *_ in await bench.attempts("dlv_a")] == [1, 2, 3, 4]
+    assert (await bench.state("dlv_a"), await bench.reason("dlv_a")) == (State("delivered", 4), None)
+
+
+async def test_what_is_delivered_again_and_released_waits_as_if_it_were_new(bench: Bench) -> None:
+    await bench.add("a")
+    await bench.queue.record([a_result(await _claim_one(bench), "dropped")])
+    await bench.put_back("dlv_a")
+    await bench.queue.release([await _claim_one(bench)])
+    assert await bench.state("dlv_a") == State("pending", 1)
+    again = await _claim_one(bench)
+    assert (again.attempt, again.tried) == (2, 0)

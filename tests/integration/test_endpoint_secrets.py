@@ -1,4 +1,4 @@
-"""Secrets of endpoints in a real database: rotated under load, opened again, re-encrypted with another key."""
+"""Secrets of endpoints in a real database: rotated, several in force, of both kinds, opened again."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from publisher import endpoint_secrets, endpoints
 from publisher.delivery import request
-from publisher.endpoints import Directory, Endpoint, InvalidEndpointError
+from publisher.endpoints import Directory, InvalidEndpointError
 from publisher.ids import Ids
-from publisher.secrets import Owner, SealError, Vault
+from publisher.secrets import Vault
+from tests.support.directories import OTHER_KEY, a_directory, an_endpoint, bytes_of, ready
 from tests.support.egress import LOOPBACK
 from tests.support.jobs import KEY
 from tests.support.time import FakeClock
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
-URL = "https://receiver.example/hooks"
-OTHER_KEY = bytes(range(32, 64))
 DAY = 86_400
-IN_FORCE = "expires_at IS NULL OR expires_at > now()"
 
 
 @pytest.fixture
@@ -37,32 +35,9 @@ async def connection(dsn: str) -> AsyncIterator[Connection]:
     await opened.close()
 
 
-def a_directory(**keys: bytes) -> Directory:
-    """Return a directory that has read nothing yet."""
-    return Directory(Vault(keys or {"k1": KEY}), Ids(FakeClock()), LOOPBACK)
-
-
 @pytest.fixture
 def directory() -> Directory:
     return a_directory()
-
-
-async def an_endpoint(
-    directory: Directory, connection: Connection, algorithm: str = "hmac-sha256", account: str = "acct_1"
-) -> tuple[str, bytes]:
-    """Register an endpoint; return its id and its secret's bytes."""
-    endpoint_id, secret = await directory.register(
-        connection, account=account, url=URL, events=["*"], algorithm=algorithm
-    )
-    return endpoint_id, bytes_of(secret)
-
-
-def bytes_of(secret: str) -> bytes:
-    return base64.b64decode(secret.removeprefix("whsec_"))
-
-
-async def ready(directory: Directory, connection: Connection, endpoint_id: str) -> Endpoint:
-    return (await directory.of_ids(connection, [endpoint_id]))[endpoint_id]
 
 
 async def remaining(connection: Connection) -> list[tuple[int, int | None]]:
@@ -258,130 +233,16 @@ async def test_one_secret_that_does_not_open_keeps_the_others_signing(
     assert "nothing is signed with it until that is mended" in caplog.text
 
 
-# --- another key at rest ---------------------------------------------------------------------------------------------
-
-
-async def reseal(connection: Connection, **keys: bytes) -> tuple[int, int, list[str]]:
-    """Re-encrypt everything; return (seen, written, what could not be opened)."""
-    seen, written, unopened = 0, 0, list[SealError]()
-    async for batch in endpoint_secrets.reseal(connection, Vault(keys)):
-        seen += batch.seen
-        written += batch.written
-        unopened += batch.unopened
-    return seen, written, [str(each) for each in unopened]
-
-
-async def test_every_secret_is_re_encrypted_and_still_signs(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
+async def test_what_does_not_open_is_said_once_and_noticed_when_it_is_mended(
+    directory: Directory, connection: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(endpoint_secrets, "BATCH", 3)
-    old = a_directory(old=KEY)
-    made = dict([await an_endpoint(old, connection, "ed25519", f"acct_{number}") for number in range(4)])
-    await old.rotate(connection, "acct_0", next(iter(made)), overlap=DAY)
-    before = {each: await ready(old, connection, each) for each in made}
-    current, _ = await an_endpoint(a_directory(new=OTHER_KEY, old=KEY), connection)
-    vault = Vault({"new": OTHER_KEY, "old": KEY})
-    assert await endpoint_secrets.count(connection, vault) == (10, 1)
-    assert await reseal(connection, new=OTHER_KEY, old=KEY) == (10, 10, [])
-    assert await endpoint_secrets.count(connection, vault) == (0, 11)
-    only_new = a_directory(new=OTHER_KEY)
-    for each, endpoint in before.items():
-        again = await ready(only_new, connection, each)
-        assert again == endpoint
-        assert len(again.signers) == len(endpoint.signers)
-    assert len((await ready(only_new, connection, current)).keys) == 1
-
-
-async def test_running_it_again_does_nothing(connection: Connection) -> None:
-    await an_endpoint(a_directory(old=KEY), connection)
-    assert await reseal(connection, new=OTHER_KEY, old=KEY) == (1, 1, [])
-    before = await connection.fetchval("SELECT sealed FROM endpoint_secrets")
-    assert await reseal(connection, new=OTHER_KEY, old=KEY) == (0, 0, [])
-    assert await connection.fetchval("SELECT sealed FROM endpoint_secrets") == before
-
-
-async def test_ciphertexts_that_were_swapped_are_named_and_left_and_keep_nobody_else(connection: Connection) -> None:
-    old = a_directory(old=KEY)
-    swapped = sorted([(await an_endpoint(old, connection))[0] for _ in range(2)])
-    kept, secret = await an_endpoint(old, connection, account="acct_2")
-    await connection.execute(
-        "UPDATE endpoint_secrets s SET sealed = o.sealed FROM endpoint_secrets o"
-        " WHERE s.account_id = 'acct_1' AND o.account_id = 'acct_1' AND s.endpoint_id <> o.endpoint_id"
-    )
-    rows = "SELECT key_id, sealed FROM endpoint_secrets WHERE account_id = 'acct_1' ORDER BY endpoint_id"
-    before = await connection.fetch(rows)
-    seen, written, unopened = await reseal(connection, new=OTHER_KEY, old=KEY)
-    assert (seen, written) == (3, 1)
-    assert unopened == [
-        f"the secret of endpoint {each} does not open with key 'old': the key or the row was changed"
-        for each in swapped
-    ]
-    assert await connection.fetch(rows) == before
-    assert (await ready(a_directory(new=OTHER_KEY), connection, kept)).keys == (secret,)
-
-
-async def test_a_key_nobody_has_any_more_is_named(connection: Connection) -> None:
-    endpoint_id, _ = await an_endpoint(a_directory(lost=KEY), connection)
-    _, _, [unopened] = await reseal(connection, new=OTHER_KEY)
-    assert unopened == (
-        f"the secret of endpoint {endpoint_id} was sealed with key 'lost', which is not in HELIOGRAPH_SECRET_KEYS"
-    )
-
-
-async def test_what_was_written_meanwhile_is_not_overwritten(connection: Connection, dsn: str) -> None:
-    endpoint_id, _ = await an_endpoint(a_directory(old=KEY), connection)
-
-    class Interrupted(Vault):
-        """Somebody replaces the row after it was read and before it is written."""
-
-        def open(self, *arguments: object) -> bytes:
-            opened = super().open(*arguments)  # type: ignore[arg-type]  # passed on as it came
-            theirs = Vault({"new": OTHER_KEY}).seal(b"theirs", Owner("acct_1", endpoint_id, 1))
-            meanwhile.append(theirs)
-            return opened
-
-    meanwhile: list[tuple[str, bytes]] = []
-    other = await asyncpg.connect(dsn)
-    run = endpoint_secrets.reseal(_Between(connection, other, meanwhile), Interrupted({"new": OTHER_KEY, "old": KEY}))  # type: ignore[arg-type]  # all of a connection that is used
-    assert [(batch.seen, batch.written) async for batch in run] == [(1, 0)]
-    row = await connection.fetchrow("SELECT key_id, sealed FROM endpoint_secrets")
-    assert row is not None
-    assert tuple(row) == meanwhile[0]
-    await other.close()
-
-
-class _Between:
-    """A connection between whose reading and writing another one writes."""
-
-    def __init__(self, connection: Connection, other: Connection, meanwhile: list[tuple[str, bytes]]) -> None:
-        self.fetch = connection.fetch
-        self._connection = connection
-        self._other = other
-        self._meanwhile = meanwhile
-
-    async def execute(self, statement: str, *arguments: object) -> str:
-        await self._other.execute("UPDATE endpoint_secrets SET key_id = $1, sealed = $2", *self._meanwhile[0])
-        return await self._connection.execute(statement, *arguments)
-
-
-async def test_rotations_go_on_while_everything_is_re_encrypted(
-    connection: Connection, dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(endpoint_secrets, "BATCH", 2)
-    service = a_directory(old=KEY)  # has not been told of the new key yet
-    made = [(await an_endpoint(service, connection))[0] for _ in range(10)]
-    newest: dict[str, bytes] = {}
-    other = await asyncpg.connect(dsn)
-
-    async def rotate() -> None:
-        for each in reversed(made):
-            newest[each] = bytes_of(await service.rotate(other, "acct_1", each, overlap=DAY))
-
-    (_, _, unopened), _ = await asyncio.gather(reseal(connection, new=OTHER_KEY, old=KEY), rotate())
-    assert unopened == []
-    await other.close()
-    assert (await reseal(connection, new=OTHER_KEY, old=KEY))[2] == []  # what the service sealed with the old key
-    reader = a_directory(new=OTHER_KEY)
-    for each, secret in newest.items():
-        keys = (await ready(reader, connection, each)).keys
-        assert (len(keys), keys[0]) == (2, secret)
+    endpoint_id, secret = await an_endpoint(directory, connection)
+    for _ in range(2):
+        caplog.clear()
+        await connection.execute("UPDATE endpoint_secrets SET key_id = 'lost'")
+        await directory.update(connection, "acct_1", endpoint_id, description="new")
+        for _ in range(3):
+            assert (await ready(directory, connection, endpoint_id)).keys == ()
+        assert len(caplog.records) == 1
+        await connection.execute("UPDATE endpoint_secrets SET key_id = 'k1'")
+        assert (await ready(directory, connection, endpoint_id)).keys == (secret,)

@@ -168,9 +168,7 @@ async def test_a_public_event_goes_to_every_subscriber_of_every_account(bench: B
     }
     await bench.subscribe("server.*", account="acct_3")
     assert await bench.publish(an_event("canary.updated"))
-    rows = await bench.rows(
-        "SELECT endpoint_id, account_id, id, state, lease, due_at <= now(), message_id FROM queue"
-    )
+    rows = await bench.rows("SELECT endpoint_id, account_id, id, state, lease, due_at <= now(), message_id FROM queue")
     assert {row[0] for row in rows} == wanting
     assert sorted(row[1] for row in rows) == ["acct_1", "acct_1", "acct_2"]
     assert len({row[2] for row in rows}) == 3
@@ -201,9 +199,7 @@ async def test_one_batch_may_hold_events_of_every_kind(bench: Bench) -> None:
         an_event("topup.created", account="acct_2"),
         an_event("topup.created", account="acct_3"),
     )
-    rows = await bench.rows(
-        "SELECT d.endpoint_id, m.type, d.state FROM queue d JOIN messages m ON m.id = message_id"
-    )
+    rows = await bench.rows("SELECT d.endpoint_id, m.type, d.state FROM queue d JOIN messages m ON m.id = message_id")
     assert sorted(rows) == sorted(
         [
             (first, "server.power.on", "leased"),
@@ -308,6 +304,26 @@ async def test_only_as_many_are_leased_as_there_is_room(bench: Bench, room: int,
     held = await bench.rows("SELECT id, lease FROM queue WHERE state = 'leased'")
     assert sorted(held) == sorted((job.id, job.lease) for job in bench.jobs)
     assert bench.woken == (1 if leased < 6 else 0)
+
+
+async def test_what_is_new_for_a_full_account_is_logged_as_cancelled_and_nothing_else_changes(bench: Bench) -> None:
+    full = await bench.subscribe("*", account="acct_full")
+    other = await bench.subscribe("*", account="acct_other")
+    bench.full = {"acct_full"}
+    await bench.publish(an_event(account="acct_full"), an_event(account="acct_other"), an_event("canary.updated"))
+    logged = await bench.rows(
+        "SELECT account_id, endpoint_id, type, state, reason, attempts FROM deliveries ORDER BY type"
+    )
+    assert logged == [
+        ("acct_full", full, "canary.updated", "cancelled", "quota", 0),
+        ("acct_full", full, "server.power.on", "cancelled", "quota", 0),
+    ]
+    assert sorted(await bench.rows("SELECT endpoint_id, type FROM queue")) == [
+        (other, "canary.updated"),
+        (other, "server.power.on"),
+    ]
+    assert [job.endpoint.id for job in bench.jobs] == [other]
+    assert await bench.rows("SELECT count(*) FROM messages") == [(3,)]
 
 
 async def test_a_rollback_leaves_nothing(bench: Bench) -> None:

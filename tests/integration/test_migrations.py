@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 
 from migrations import runner
 from publisher.delivery.outcome import Result
-from publisher.queue import STATES
+from publisher.queue import ENDED_STATES, LIVE_STATES
 from runtime import settings as runtime_settings
 from runtime.lifecycle import UnreachableError
 from tests.support import process
@@ -39,15 +39,21 @@ SELECT count(*) = 2 FROM pg_locks
 WHERE locktype = 'advisory' AND NOT granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-#: All that makes up a schema, as text.
+#: All that makes up a schema, as text; of partitions how many there are of each table, for their names are days.
 SCHEMA = """
 SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' || coalesce(column_default, '')
-FROM information_schema.columns WHERE table_schema = 'public'
-UNION ALL SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)
-FROM pg_constraint WHERE connamespace = 'public'::regnamespace
-UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+FROM information_schema.columns JOIN pg_class ON oid = format('public.%I', table_name)::regclass
+WHERE table_schema = 'public' AND NOT relispartition
+UNION ALL SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(pg_constraint.oid)
+FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid
+WHERE connamespace = 'public'::regnamespace AND NOT relispartition
+UNION ALL SELECT indexdef FROM pg_indexes JOIN pg_class ON oid = format('public.%I', tablename)::regclass
+WHERE schemaname = 'public' AND NOT relispartition
 UNION ALL SELECT relname || ' ' || reloptions::text
 FROM pg_class WHERE relnamespace = 'public'::regnamespace AND reloptions IS NOT NULL
+UNION ALL SELECT inhparent::regclass || ' has ' || count(*) || ' partitions' FROM pg_inherits
+WHERE inhparent::regclass::text !~ '_pkey|_undelivered' GROUP BY inhparent
+UNION ALL SELECT viewname || ' ' || definition FROM pg_views WHERE schemaname = 'public'
 """
 
 
@@ -123,8 +129,41 @@ async def test_from_any_step_the_rest_is_applied(empty: str, dsn: str) -> None:
     assert await _schema(empty) == await _schema(dsn)
 
 
+async def test_what_stood_in_the_old_tables_is_found_in_the_new_ones(empty: str) -> None:
+    await asyncio.to_thread(command.upgrade, runner._config(empty), "0003")
+    connection = await asyncpg.connect(empty)
+    await connection.execute("""
+        INSERT INTO inbox VALUES ('/test', 'e1', now() - interval '60 days'), ('/test', 'e2', now());
+        INSERT INTO messages (account_id, id, type, body, created_at)
+            VALUES ('a', 'msg_1', 'server.power.on', '{}', now() - interval '3 days');
+        INSERT INTO deliveries (account_id, id, endpoint_id, message_id, state, attempts, due_at, lease, ended_at)
+        VALUES ('a', 'dlv_pending', 'we', 'msg_1', 'pending', 0, now(), NULL, NULL),
+               ('a', 'dlv_retry', 'we', 'msg_1', 'retry', 2, now(), NULL, NULL),
+               ('a', 'dlv_leased', 'we', 'msg_1', 'leased', 1, now(), 7, NULL),
+               ('a', 'dlv_delivered', 'we', 'msg_1', 'delivered', 1, NULL, NULL, now()),
+               ('a', 'dlv_dropped', 'we', 'msg_1', 'dropped', 4, NULL, NULL, now()),
+               ('a', 'dlv_cancelled', 'we', 'msg_1', 'cancelled', 0, NULL, NULL, now());
+        INSERT INTO attempts VALUES ('a', 'dlv_delivered', 1, '2xx', 204, 5, NULL, now());
+    """)
+    await connection.close()
+    await _migrate(empty)
+    assert await _ask(empty, "SELECT id, state, type, attempts, tried, lease FROM queue ORDER BY id") == [
+        ("dlv_leased", "leased", "server.power.on", 1, 1, 7),
+        ("dlv_pending", "pending", "server.power.on", 0, 0, None),
+        ("dlv_retry", "retry", "server.power.on", 2, 2, None),
+    ]
+    assert await _ask(empty, "SELECT id, state, reason, attempts FROM deliveries ORDER BY id") == [
+        ("dlv_cancelled", "cancelled", "endpoint", 0),
+        ("dlv_delivered", "delivered", None, 1),
+        ("dlv_dropped", "dropped", None, 4),
+    ]
+    assert await _ask(empty, "SELECT count(*) FROM attempts") == [(1,)]
+    assert await _ask(empty, "SELECT id, body FROM messages") == [("msg_1", b"{}")]
+    assert await _ask(empty, "SELECT event_id FROM inbox ORDER BY period") == [("e1",), ("e2",)]
+
+
 async def test_running_again_changes_nothing(dsn: str, connection: Connection) -> None:
-    await connection.execute("INSERT INTO inbox (source, event_id) VALUES ('/test', 'e1')")
+    await connection.execute("INSERT INTO inbox (period, source, event_id) VALUES (0, '/test', 'e1')")
     before = (await _schema(dsn), await _ask(dsn, "SELECT version_num, xmin::text FROM alembic_version"))
     assert await _migrate(dsn) == (runner.head(), runner.head())
     assert (await _schema(dsn), await _ask(dsn, "SELECT version_num, xmin::text FROM alembic_version")) == before
@@ -171,31 +210,53 @@ async def test_a_server_that_is_not_there_is_named() -> None:
 # --- which rows it takes ---------------------------------------------------------------------------------------------
 
 
-def _is_legal(state: str, *, attempts: int, is_due: bool, has_lease: bool, has_ended: bool) -> bool:
+def _is_legal_live(state: str, *, attempts: int, tried: int, has_lease: bool) -> bool:
     """Say whether the state machine of publisher/delivery/__init__.py knows such a delivery."""
-    lives = state in {"pending", "leased", "retry"}
-    was_tried = attempts > 0 or state not in {"retry", "delivered"}
-    return is_due == lives and has_ended == (not lives) and has_lease == (state == "leased") and was_tried
+    fits = {"pending": tried == 0, "retry": tried > 0, "leased": True}[state]
+    return fits and tried <= attempts and has_lease == (state == "leased")
 
 
-async def test_a_delivery_is_in_a_state_of_the_machine_or_refused(connection: Connection) -> None:
-    for number, (state, attempts, *flags) in enumerate(
-        itertools.product(STATES, (0, 1), (False, True), (False, True), (False, True))
+async def test_a_live_delivery_is_in_a_state_of_the_machine_or_refused(connection: Connection) -> None:
+    for number, (state, attempts, tried, has_lease) in enumerate(
+        itertools.product(LIVE_STATES, (0, 1, 5), (0, 1, 5), (False, True))
     ):
-        is_due, has_lease, has_ended = flags
-        try:
-            await connection.execute(
-                """INSERT INTO deliveries
-                       (account_id, endpoint_id, message_id, id, state, attempts, due_at, lease, ended_at)
-                   VALUES ('a', 'we_1', 'msg_1', $1, $2, $3, CASE WHEN $4 THEN now() END, CASE WHEN $5 THEN 1 END,
-                           CASE WHEN $6 THEN now() END)""",
-                f"dlv_{number}", state, attempts, is_due, has_lease, has_ended,
-            )  # fmt: skip
-            is_taken = True
-        except asyncpg.CheckViolationError:
-            is_taken = False
-        legal = _is_legal(state, attempts=attempts, is_due=is_due, has_lease=has_lease, has_ended=has_ended)
-        assert is_taken is legal, (state, attempts, is_due, has_lease, has_ended)
+        is_taken = await _is_taken(
+            connection,
+            """INSERT INTO queue (account_id, endpoint_id, message_id, type, id, state, attempts, tried, due_at, lease)
+               VALUES ('a', 'we_1', 'msg_1', 't', $1, $2, $3, $4, now(), CASE WHEN $5 THEN 1 END)""",
+            f"dlv_{number}", state, attempts, tried, has_lease,
+        )  # fmt: skip
+        legal = _is_legal_live(state, attempts=attempts, tried=tried, has_lease=has_lease)
+        assert is_taken is legal, (state, attempts, tried, has_lease)
+
+
+def _is_legal_end(state: str, *, attempts: int, reason: str | None) -> bool:
+    return {
+        "delivered": attempts > 0 and reason is None,
+        "dropped": reason == "operator" or (reason is None and attempts > 0),
+        "cancelled": reason is not None,
+    }[state]
+
+
+async def test_an_ended_delivery_says_how_it_ended_or_is_refused(connection: Connection) -> None:
+    reasons = (None, "endpoint", "quota", "expired", "operator")
+    for number, (state, attempts, reason) in enumerate(itertools.product(ENDED_STATES, (0, 1), reasons)):
+        is_taken = await _is_taken(
+            connection,
+            """INSERT INTO deliveries
+                   (account_id, endpoint_id, message_id, type, id, state, attempts, reason, created_at)
+               VALUES ('a', 'we_1', 'msg_1', 't', $1, $2, $3, $4, now())""",
+            f"dlv_{number}", state, attempts, reason,
+        )  # fmt: skip
+        assert is_taken is _is_legal_end(state, attempts=attempts, reason=reason), (state, attempts, reason)
+
+
+async def _is_taken(connection: Connection, statement: str, *values: object) -> bool:
+    try:
+        await connection.execute(statement, *values)
+    except asyncpg.CheckViolationError:
+        return False
+    return True
 
 
 async def _refuses(
@@ -205,12 +266,16 @@ async def _refuses(
         await connection.execute(statement)
 
 
-async def test_the_states_are_the_queue_s(connection: Connection) -> None:
-    assert set(STATES) == {"pending", "leased", "retry", "delivered", "dropped", "cancelled"}
-    columns = "account_id, id, endpoint_id, message_id, state, due_at, ended_at"
-    for due_at, ended_at in (("now()", "NULL"), ("NULL", "now()"), ("NULL", "NULL")):
-        values = f"'a', 'd', 'e', 'm', 'lost', {due_at}, {ended_at}"
-        await _refuses(connection, f"INSERT INTO deliveries ({columns}) VALUES ({values})")  # noqa: S608 - ours
+async def test_no_other_state_is_known(connection: Connection) -> None:
+    columns = "account_id, id, endpoint_id, message_id, type, state"
+    for table, state, more in (
+        ("queue", "lost", "due_at"),
+        ("queue", "delivered", "due_at"),
+        ("deliveries", "retry", "attempts, reason, created_at"),
+    ):
+        values = "'a', 'd', 'e', 'm', 't', $1, " + ("now()" if table == "queue" else "1, NULL, now()")
+        statement = f"INSERT INTO {table} ({columns}, {more}) VALUES ({values})"  # noqa: S608 - ours
+        assert not await _is_taken(connection, statement, state)
 
 
 async def test_the_results_are_those_of_the_code_and_no_others(connection: Connection) -> None:
@@ -245,7 +310,8 @@ async def test_an_endpoint_that_cannot_be_is_refused(columns: str, values: str, 
 
 
 async def test_secrets_belong_to_an_endpoint_and_go_with_it(connection: Connection) -> None:
-    insert = "INSERT INTO endpoint_secrets VALUES ('a', 'we_1', 1, 'k1', '\\x00')"
+    columns = "account_id, endpoint_id, version, key_id, sealed"
+    insert = f"INSERT INTO endpoint_secrets ({columns}) VALUES ('a', 'we_1', 1, 'k1', '\\x00')"  # noqa: S608 - ours
     await _refuses(connection, insert, asyncpg.ForeignKeyViolationError)
     await connection.execute("INSERT INTO endpoints (account_id, id, url, events) VALUES ('a', 'we_1', 'u', '{*}')")
     await connection.execute(insert)
@@ -255,12 +321,7 @@ async def test_secrets_belong_to_an_endpoint_and_go_with_it(connection: Connecti
 
 
 async def test_an_event_is_remembered_once_by_source_and_id(connection: Connection) -> None:
-    insert = "INSERT INTO inbox (source, event_id) VALUES ('{}', '{}')"
+    insert = "INSERT INTO inbox (period, source, event_id) VALUES (1, '{}', '{}')"
     for source, event_id in (("/a", "1"), ("/b", "1"), ("/a", "2")):
         await connection.execute(insert.format(source, event_id))
     await _refuses(connection, insert.format("/a", "1"), asyncpg.UniqueViolationError)
-
-
-async def test_the_queue_s_index_holds_live_rows_only(dsn: str) -> None:
-    [(definition,)] = await _ask(dsn, "SELECT indexdef FROM pg_indexes WHERE indexname = 'deliveries_due'")
-    assert definition.endswith("(due_at) WHERE (due_at IS NOT NULL)")

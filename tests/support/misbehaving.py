@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
+import functools
 import re
 import socket
 import struct
+import threading
+import zlib
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from yarl import URL
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
 
+MIB = 2**20
 FINAL = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
@@ -82,7 +85,7 @@ class Misbehaving:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def until(self, condition: Callable[[Misbehaving], bool], seconds: float = 10) -> None:
-        """Wait for requests and ends of connections until `condition` holds."""
+        """Wait for connections, their requests and their ends until `condition` holds."""
         async with asyncio.timeout(seconds):
             while not condition(self):
                 self._changed.clear()
@@ -90,6 +93,7 @@ class Misbehaving:
 
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._changed.set()
         self._writers.append(writer)
         writer.write(self._greeting)
         self._tasks.append(asyncio.create_task(self._converse(Conversation(reader, writer), writer)))
@@ -135,6 +139,40 @@ async def receiving(
         server.close()
         await receiver.end()
         await server.wait_closed()
+
+
+class Handshakes:
+    """What a TLS server of a thread saw: the first byte of each connection, and the requests behind the handshakes."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.first_bytes: list[bytes] = []
+        self.requests: list[bytes] = []
+        self._context = context
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve, name="TLS server")
+        self.url = URL(f"https://127.0.0.1:{self._listening.getsockname()[1]}/hooks")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)  # which wakes the thread
+        self._thread.join()
+        self._listening.close()
+
+    def _serve(self) -> None:
+        """Serve one connection after the other. Blocking: asyncio's server hangs up without the alert that says why."""
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                self.first_bytes.append(connection.recv(1, socket.MSG_PEEK))
+                with self._context.wrap_socket(connection, server_side=True) as secured:
+                    self.requests.append(secured.recv(65536))
+                    secured.sendall(FINAL)
 
 
 # --- behaviours ------------------------------------------------------------------------------------------------------
@@ -211,6 +249,18 @@ def drips(data: bytes, pause: float = 0.01) -> Behaviour:
     return behaviour
 
 
+def repeats(start: bytes, unit: bytes, pause: float = 0.02) -> Behaviour:
+    """Send `start`, then `unit` again and again with a pause before each: never silent for long, never done."""
+
+    async def behaviour(conversation: Conversation) -> None:
+        await conversation.send(start)
+        while True:
+            await asyncio.sleep(pause)
+            await conversation.send(unit)
+
+    return behaviour
+
+
 def floods(start: bytes, unit: bytes) -> Behaviour:
     """Send `start`, then `unit` as fast as it is taken, without end."""
 
@@ -248,8 +298,21 @@ def first_then(first: Behaviour, later: Behaviour) -> Behaviour:
 
 
 def bomb(size: int) -> bytes:
-    """Return an answer that says gzip and would unpack to `size` zeros."""
-    return sized(gzip.compress(bytes(size), 9), "content-encoding: gzip")
+    """Return an answer that says gzip and would unpack to `size` zeros; a gigabyte takes one megabyte."""
+    return sized(_zipped(size), "content-encoding: gzip")
+
+
+def _zipped(size: int) -> bytes:
+    """Return a gzip file of `size` zeros, put together from one compressed block so that no time is spent on it."""
+    block = bytes(MIB)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    unit = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
+    count, rest = divmod(size, MIB)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    tail = packer.compress(block[:rest]) + packer.flush()
+    checksum = functools.reduce(lambda crc, _: zlib.crc32(block, crc), range(count), 0)
+    head = struct.pack("<BBBBIBB", 0x1F, 0x8B, zlib.DEFLATED, 0, 0, 2, 255)
+    return head + unit * count + tail + struct.pack("<II", zlib.crc32(block[:rest], checksum), size % 2**32)
 
 
 # --- around them -----------------------------------------------------------------------------------------------------

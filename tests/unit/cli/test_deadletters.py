@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.broker import Outgoing
 from consumers.deadletters import Rejected, dead_letter
 from consumers.decode import InvalidRecordError, Reason
 from publisher.cli import deadletters
@@ -196,7 +195,7 @@ def test_for_people_a_letter_is_a_page_that_cannot_steer_the_terminal() -> None:
         "position  0@7, 2026-11-01T00:00:00.007Z",
         "reason    schema: why",
         "origin    events/3@107, 2026-10-31T23:59:59.000Z",
-        "cut       bytes: 17 originally",
+        "cut       bytes: 16 originally",
         "key       acct_1",
         "header    trace: ff00",
         "value     12 bytes",
@@ -205,7 +204,7 @@ def test_for_people_a_letter_is_a_page_that_cannot_steer_the_terminal() -> None:
     ]
     nothing = page(Stored("dead", 0, 1, -1, None, None, ()))
     assert nothing[1:] == [
-        "reason    unknown: ",
+        "reason    unknown",
         "origin    not said",
         "key       (null)",
         "value     0 bytes",

@@ -218,15 +218,14 @@ def test_a_2xx_is_delivered(attempt: int) -> None:
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3, 4])
-def test_a_410_is_dropped_at_once_and_disables_the_endpoint(attempt: int) -> None:
-    assert _decide(Result.GONE, attempt) == Verdict("dropped", disables=True)
+def test_a_410_is_dropped_at_once(attempt: int) -> None:
+    assert _decide(Result.GONE, attempt) == Verdict("dropped")
 
 
 @pytest.mark.parametrize("result", FAILURES)
 def test_every_other_result_is_retried_until_the_retries_are_used_up(result: Result) -> None:
     verdicts = [_decide(result, attempt) for attempt in (1, 2, 3, 4, 5)]
     assert [verdict.state for verdict in verdicts] == ["retry", "retry", "retry", "dropped", "dropped"]
-    assert not any(verdict.disables for verdict in verdicts)
     assert 0 < verdicts[0].delay < verdicts[1].delay < verdicts[2].delay
     assert verdicts[3].delay == 0
 

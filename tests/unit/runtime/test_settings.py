@@ -49,6 +49,7 @@ def test_nothing_set_gives_the_contracts_defaults() -> None:
     assert (made.api_listen, made.admin_listen) == ("127.0.0.1:8080", "127.0.0.1:9090")
     assert (made.retries, made.window, made.attempt_timeout) == (3, 3600, 15)
     assert (made.kafka_topic_events, made.kafka_topic_dead_letters) == ("controlplane.events", "heliograph.deadletters")
+    assert made.kafka_topic_announcements == "heliograph.events"
     assert made.database_url is None
     assert made.egress_allow == ()
     assert made.egress_ports == (443, 8443)
@@ -257,6 +258,9 @@ def test_a_wrong_override_names_its_setting() -> None:
         ("window", {"WINDOW": "inf"}),
         ("lease_margin", {"LEASE_MARGIN": "inf"}),
         ("claim_interval", {"CLAIM_INTERVAL": "inf"}),
+        ("disable_after", {"DISABLE_AFTER": "inf"}),
+        ("max_window", {"MAX_WINDOW": "inf"}),
+        ("secret_overlap", {"SECRET_OVERLAP": "nan"}),
     ],
 )
 def test_a_number_of_seconds_is_finite(name: str, environ: dict[str, str]) -> None:
@@ -290,6 +294,39 @@ def test_keys_keep_their_order_the_first_encrypts() -> None:
 def test_a_lease_outlives_the_attempt() -> None:
     made = _load(ATTEMPT_TIMEOUT="10", LEASE_MARGIN="7")
     assert made.lease == 17
+
+
+def test_retention_grows_from_payloads_over_the_log_to_what_events_are_known() -> None:
+    made = _load()
+    assert (made.retention_payloads, made.retention_attempts, made.retention_dedup) == (604_800, 2_592_000, 3_888_000)
+    least = _load(MAX_WINDOW="7200", RETENTION_PAYLOADS="7200", RETENTION_ATTEMPTS="7200", RETENTION_DEDUP="7201")
+    assert least.retention_dedup == 7201
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        (
+            {"RETENTION_PAYLOADS": "86399"},
+            "HELIOGRAPH_RETENTION_PAYLOADS: a retry needs its payload, so it is at least HELIOGRAPH_MAX_WINDOW (86400",
+        ),
+        (
+            {"RETENTION_PAYLOADS": "86400", "WINDOW": "86401"},
+            "HELIOGRAPH_RETENTION_PAYLOADS: a retry needs its payload, so it is at least HELIOGRAPH_WINDOW (86401 s)",
+        ),
+        (
+            {"RETENTION_ATTEMPTS": "604799"},
+            "HELIOGRAPH_RETENTION_ATTEMPTS: a payload is found through the log, so it is at least HELIOGRAPH_RETENTION",
+        ),
+        (
+            {"RETENTION_DEDUP": "2592000"},
+            "HELIOGRAPH_RETENTION_DEDUP: must be more than HELIOGRAPH_RETENTION_ATTEMPTS (2592000 s)",
+        ),
+        ({"RETENTION_DEDUP": "inf"}, "HELIOGRAPH_RETENTION_DEDUP: Input should be"),
+    ],
+)
+def test_a_retention_that_would_take_what_is_needed_is_refused(environ: dict[str, str], text: str) -> None:
+    assert _refused(**environ).startswith(text)
 
 
 @pytest.mark.parametrize(

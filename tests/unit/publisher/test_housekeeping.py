@@ -1,0 +1,61 @@
+"""Chores: each in its rhythm, none able to stop the others."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from publisher import housekeeping
+from publisher.housekeeping import Chore
+
+if TYPE_CHECKING:
+    import pytest
+
+
+class Work:
+    """A chore's work: counts, and fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.rounds = 0
+        self._failures = failures
+        self._changed = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.rounds += 1
+        self._changed.set()
+        if self.rounds <= self._failures:
+            raise ConnectionError("the database is away")
+
+    async def until(self, rounds: int) -> None:
+        async with asyncio.timeout(5):
+            while self.rounds < rounds:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def test_a_chore_is_done_at_once_and_again(caplog: pytest.LogCaptureFixture) -> None:
+    often, seldom, stop = Work(), Work(), asyncio.Event()
+    keeping = asyncio.create_task(housekeeping.keep([Chore("often", 0, often), Chore("seldom", 3600, seldom)], stop))
+    await often.until(5)
+    await seldom.until(1)
+    stop.set()
+    async with asyncio.timeout(5):
+        await keeping
+    assert seldom.rounds == 1
+    assert caplog.text == ""
+
+
+async def test_one_that_fails_is_tried_again_and_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    failing, fine, stop = Work(failures=2), Work(), asyncio.Event()
+    keeping = asyncio.create_task(housekeeping.keep([Chore("failing", 0, failing), Chore("fine", 0, fine)], stop))
+    await failing.until(4)
+    await fine.until(4)
+    stop.set()
+    await keeping
+    assert [record.getMessage() for record in caplog.records] == [
+        "failing: the database is away; trying again in 0 s"
+    ] * 2
+
+
+async def test_with_nothing_to_do_it_ends() -> None:
+    await housekeeping.keep([], asyncio.Event())
