@@ -33,8 +33,9 @@ GONE = "gone"
 async def follow(connection: Connection, recorded: Sequence[Recorded]) -> None:
     """Note failures and successes, announce what was dropped, disable what is gone."""
     failed = [each for each in recorded if each.finished.result is not Result.OK]
-    drops = Counter(each.endpoint_id for each in failed if each.finished.state == "dropped")
-    last = {each.endpoint_id: str(each.finished.result) for each in failed}
+    theirs = [each for each in failed if each.finished.result is not Result.INTERNAL]  # no customer pays for our faults
+    drops = Counter(each.endpoint_id for each in theirs if each.finished.state == "dropped")
+    last = {each.endpoint_id: str(each.finished.result) for each in theirs}
     await endpoints.note_results(
         connection,
         [(endpoint_id, drops[endpoint_id], result) for endpoint_id, result in last.items()],

@@ -95,8 +95,8 @@ class State(enum.StrEnum):
 class Recovery:
     """A recovery as its owner may see it.
 
-    `queued` were put back; `expired` could not be, because retention has taken their payload. `since` and `until` are
-    both included, to the millisecond.
+    `queued` were put back; `expired` could not be, because retention has taken their payload, or they have had more
+    attempts than any schedule makes. `since` and `until` are both included, to the millisecond.
     """
 
     id: str

@@ -12,7 +12,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Create `endpoints` and `endpoint_secrets`, owned by publisher/endpoints.py."""
+    """Create `endpoints` and `endpoint_secrets`, owned by publisher/endpoints.py and publisher/endpoint_secrets.py."""
     op.execute("""
         CREATE TABLE endpoints (
             account_id      text NOT NULL,

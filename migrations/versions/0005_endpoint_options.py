@@ -15,7 +15,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Extend `endpoints` and `endpoint_secrets`, owned by publisher/endpoints.py."""
+    """Extend `endpoints` and `endpoint_secrets`, owned by publisher/endpoints.py and publisher/endpoint_secrets.py."""
     op.execute("""
         ALTER TABLE endpoints
             ADD retries        smallint CHECK (retries >= 0),

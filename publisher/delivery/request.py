@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from publisher.queue import Job
 
 
+class NoSecretError(ValueError):
+    """There is no secret to sign with; why, the log has said where the secrets are opened."""
+
+
 def body(message_id: str, event_type: str, time: datetime, sequence: int, data: bytes) -> bytes:
     """Return a message's JSON: `{"id","type","timestamp","sequence","data"}`.
 
@@ -38,14 +42,14 @@ def signature(
     """Return the `webhook-signature` header, space-separated.
 
     `v1,<base64 HMAC-SHA256>` for each of `keys`, then `v1a,<base64 Ed25519, 64 bytes>` for each of `signers`.
-    Raises ValueError without a key: nothing goes out unsigned.
+    Raises `NoSecretError` without a key: nothing goes out unsigned.
     """
     signed = b"%b.%d.%b" % (message_id.encode(), timestamp, content)
     signatures = [f"v1,{base64.b64encode(hmac.digest(key, signed, 'sha256')).decode()}" for key in keys]
     if signers:
         signatures += [f"v1a,{base64.b64encode(signer.sign(signed)).decode()}" for signer in signers]
     if not signatures:
-        raise ValueError("no secret to sign with")
+        raise NoSecretError("no secret to sign with")
     return " ".join(signatures)
 
 

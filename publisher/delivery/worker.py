@@ -243,7 +243,9 @@ class Worker:
             result = outcome.result_of_status(response.status)
         except Exception as error:  # every class has a result; an unknown one is `internal`, and the worker lives
             result = outcome.result_of_error(error)
-            if result is Result.INTERNAL:
+            if isinstance(error, request.NoSecretError):
+                logger.error("attempt of delivery %s was not made: %s", job.id, error)  # noqa: TRY400 - no bug, no traceback
+            elif result is Result.INTERNAL:
                 logger.exception("attempt of delivery %s failed inside the service", job.id)
         duration = self._clock.monotonic() - started
         verdict = outcome.decide(

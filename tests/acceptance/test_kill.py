@@ -1,4 +1,4 @@
-"""The promise itself: the service may be killed at any moment, and no event is lost.
+"""The promise itself: the service may be killed or stopped at any moment, and no event is lost.
 
 10,000 events for 20 accounts go through a real process that gets SIGKILL ten times, each time while requests are
 under way, and once more the moment it is ready. Afterwards every endpoint has every event, every delivery stands
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from publisher.endpoints import Directory
 from publisher.ids import Ids
 from publisher.secrets import Vault
 from runtime.clock import SystemClock
+from tests.support import misbehaving as kit
 from tests.support.customers import Customers
 from tests.support.process import Heliograph, environ_of, started, until
 
@@ -111,6 +113,39 @@ async def test_kill_9_after_send_before_record(settings: Settings) -> None:
             assert first == again
         log = "SELECT state, attempts, (SELECT count(*) FROM attempts WHERE delivery_id = id) FROM delivery_log"
         assert [tuple(row) for row in await connection.fetch(log)] == [("delivered", 1, 1)] * 2
+    finally:
+        await connection.close()
+
+
+async def test_sigterm_drains_within_its_timeout_and_releases_leases(settings: Settings) -> None:
+    """What ends while it drains is recorded; what does not is given back, due at once; nothing new is begun."""
+    gate = kit.Gate()
+    connection = await asyncpg.connect(settings.dsn())
+    try:
+        async with kit.receiving(gate) as slow, kit.receiving(kit.hangs) as silent:
+            directory = Directory(Vault(settings.keys()), Ids(SystemClock()), Rules.of(settings))
+            ids = {}
+            for name, receiver in (("slow", slow), ("silent", silent)):
+                ids[name], _ = await directory.register(
+                    connection, account="acct_00", url=str(receiver.url), events=["server.*"]
+                )
+            async with started("serve", environ=environ_of(settings, drain_timeout=2)) as service:
+                await service.ready()
+                await produce(settings, 1)
+                await slow.until(lambda r: len(r.requests) == 1)
+                await silent.until(lambda r: len(r.requests) == 1)
+                service.send(signal.SIGTERM)
+                await service.says("SIGTERM: draining")
+                gate.is_open.set()
+                assert (await service.ended()).code == 0
+            assert (len(slow.requests), len(silent.requests)) == (1, 1)
+        log = "SELECT endpoint_id, state, attempts FROM delivery_log"
+        assert {tuple(row) for row in await connection.fetch(log)} == {
+            (ids["slow"], "delivered", 1),
+            (ids["silent"], "pending", 0),
+        }
+        left = "SELECT lease, due_at <= now() AS is_due FROM queue"
+        assert [tuple(row) for row in await connection.fetch(left)] == [(None, True)]
     finally:
         await connection.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +14,7 @@ import pytest
 from publisher import recovery
 from publisher.__main__ import run
 from publisher.cli import deliveries as command
+from publisher.deliveries import count_waiting, drop_waiting
 from publisher.recovery import Recoverer
 from runtime.settings import variable
 from tests.support.histories import HOUR_AGO, NOW, Histories, histories
@@ -222,6 +224,38 @@ async def test_drop_of_an_endpoint_goes_through_all_that_waits_in_batches(
     assert await past.queued() == [leased, others]
     said = await deliveries("drop", "--endpoint", "we_no_such", "--yes")
     assert said == (1, "", ["heliograph: there is no endpoint 'we_no_such'"])
+
+
+class Terminal(io.StringIO):
+    """Somebody who answers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "code", "is_kept"), [("y\n", 0, False), ("n\n", 130, True), ("", 130, True)])
+async def test_on_a_terminal_drop_asks_first(
+    past: Histories, deliveries: Command, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, *, is_kept: bool
+) -> None:
+    endpoint_id = await past.endpoint()
+    waiting = await past.add(endpoint_id, "retry")
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    said = await deliveries("drop", "--endpoint", endpoint_id)
+    assert said.code == code
+    assert f"Give up 1 waiting deliveries of {endpoint_id}?" in said.stdout
+    assert await past.queued() == ([waiting] if is_kept else [])
+
+
+async def test_what_arrives_while_an_endpoint_is_being_dropped_stays(past: Histories) -> None:
+    endpoint_id = await past.endpoint()
+    before = await past.add(endpoint_id, "pending", at=HOUR_AGO)
+    async with past.pool.acquire() as connection:
+        until, waiting = await count_waiting(connection, endpoint_id)
+        since = await past.add(endpoint_id, "pending", at=until + timedelta(milliseconds=1))
+        async with connection.transaction():
+            dropped = await drop_waiting(connection, endpoint_id, until=until, limit=10)
+    assert (waiting, [each.delivery_id for each in dropped]) == (1, [before])
+    assert await past.queued() == [since]
 
 
 async def test_a_drop_that_cannot_be_announced_is_not_made(past: Histories, deliveries: Command) -> None:

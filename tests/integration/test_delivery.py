@@ -185,6 +185,17 @@ async def test_whatever_an_attempt_raises_is_a_result_and_the_worker_goes_on(
     assert ("attempt of delivery dlv_1 failed inside the service" in caplog.text) == (result is Result.INTERNAL)
 
 
+async def test_an_endpoint_without_a_secret_is_one_line_and_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    async with a_worker() as bench:
+        bench.queue.add(a_job(endpoint=an_endpoint(keys=())))
+        bench.start()
+        await bench.queue.until(lambda queue: queue.states() == {"dlv_1": "retry"})
+        assert [each.result for each in bench.queue.rows["dlv_1"].attempts] == [Result.INTERNAL]
+    [record] = [record for record in caplog.records if record.name == worker_module.logger.name]
+    assert record.getMessage() == "attempt of delivery dlv_1 was not made: no secret to sign with"
+    assert record.exc_info is None
+
+
 async def test_a_job_that_cannot_even_be_signed_does_not_keep_the_others(receiver: Receiver) -> None:
     unusable = an_endpoint(receiver.url, endpoint_id="we_bad", keys=cast("tuple[bytes, ...]", (None,)))
     async with a_worker() as bench:

@@ -217,3 +217,10 @@ async def test_a_success_of_an_endpoint_that_works_writes_nothing_there(bench: B
     before = await bench.endpoint("xmin::text")
     await bench.attempt(Result.OK, "delivered")
     assert await bench.endpoint("xmin::text") == before
+
+
+async def test_a_fault_of_ours_is_not_held_against_the_endpoint(bench: Bench) -> None:
+    await bench.add()
+    await bench.attempt(Result.INTERNAL, "dropped")
+    assert await bench.endpoint("failing_since", "dropped") == (None, 0)
+    assert [kind for kind, _, _ in await bench.said()] == ["webhook.delivery.dropped"]

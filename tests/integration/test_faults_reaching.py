@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from publisher.delivery import transport as transport_module
 from publisher.delivery.outcome import Result
+from publisher.delivery.transport import Transport
 from publisher.subscriptions import DEFAULT_POLICY
 from tests.support import misbehaving as kit
 from tests.support.certificates import Authority
 from tests.support.egress import LOOPBACK
 from tests.support.jobs import a_job, an_endpoint
 from tests.support.name_server import a_name_server
-from tests.support.transports import USER_AGENT, a_transport
+from tests.support.transports import USER_AGENT, a_transport, attempt
 from tests.support.workers import a_worker
 
 if TYPE_CHECKING:
@@ -37,20 +39,31 @@ if TYPE_CHECKING:
 
 
 @contextlib.asynccontextmanager
-async def _resolving(
+async def _transport(
     monkeypatch: pytest.MonkeyPatch, rules: Rules = LOOPBACK
-) -> AsyncIterator[tuple[Bench, NameServer]]:
-    """Yield a running worker with the resolver of production, which asks a name server of the test's."""
+) -> AsyncIterator[tuple[Transport, NameServer]]:
+    """Yield a transport with the resolver of production, which asks a name server of the test's."""
     async with a_name_server() as names:
         ours = functools.partial(
             aiohttp.AsyncResolver, nameservers=["127.0.0.1"], udp_port=names.port, tcp_port=kit.port_of_nobody()
         )
         with monkeypatch.context() as patched:
             patched.setattr(aiohttp, "AsyncResolver", ours)
-            transport = transport_module.Transport(rules, timeout=10, response_bytes=100, user_agent=USER_AGENT)
-            async with transport, a_worker(transport=transport, drain_timeout=0) as bench:
-                bench.start()
-                yield bench, names
+            async with Transport(rules, timeout=10, response_bytes=100, user_agent=USER_AGENT) as transport:
+                yield transport, names
+
+
+@contextlib.asynccontextmanager
+async def _resolving(
+    monkeypatch: pytest.MonkeyPatch, rules: Rules = LOOPBACK
+) -> AsyncIterator[tuple[Bench, NameServer]]:
+    """Yield a running worker with such a transport."""
+    async with (
+        _transport(monkeypatch, rules) as (transport, names),
+        a_worker(transport=transport, drain_timeout=0) as bench,
+    ):
+        bench.start()
+        yield bench, names
 
 
 def _add(bench: Bench, url: object, number: int = 1) -> None:
@@ -94,6 +107,25 @@ async def test_30_s_dns_is_dns_and_holds_up_nobody_else(monkeypatch: pytest.Monk
         await bench.queue.until(lambda queue: queue.states()["dlv_1"] == "retry")
         [finished] = bench.queue.rows["dlv_1"].attempts
         assert (finished.result, finished.status) == (Result.DNS, None)
+
+
+async def test_names_that_are_never_answered_keep_no_other_name_from_being_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More of them than any pool of threads: what is looked up behind them is not."""
+    count = 100
+    async with kit.receiving(kit.hangs) as receiver:
+        assert receiver.url.port is not None
+        rules = dataclasses.replace(LOOPBACK, ports=frozenset({443, receiver.url.port}))
+        async with _transport(monkeypatch, rules) as (transport, names):
+            stuck = [asyncio.create_task(attempt(transport, URL(f"https://silent.x{n}.com/"))) for n in range(count)]
+            await names.until(lambda n: len(set(n.asked)) >= count)
+            good = asyncio.create_task(attempt(transport, URL(f"https://here.acme.com:{receiver.url.port}/")))
+            await receiver.until(lambda r: r.connections == 1)
+            assert not any(task.done() for task in stuck)
+            for task in (*stuck, good):
+                task.cancel()
+            await asyncio.gather(*stuck, good, return_exceptions=True)
 
 
 def test_a_name_server_that_never_answers_is_given_up_within_the_attempt() -> None:

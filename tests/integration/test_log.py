@@ -16,7 +16,7 @@ from publisher import log
 from publisher.deliveries import Redelivery, redeliver
 from publisher.delivery.gate import Gate
 from publisher.delivery.worker import Worker
-from publisher.log import Filters, list_deliveries, read_delivery
+from publisher.log import Filters, id_range, list_deliveries, possible, read_delivery, wanted
 from publisher.metrics import PublisherMetrics
 from publisher.queue import PostgresQueue
 from runtime.clock import SystemClock
@@ -274,3 +274,45 @@ async def test_a_delivery_is_looked_for_in_the_partition_of_its_day_alone(past: 
     plan = await past.pool.fetch(f"EXPLAIN {log.READ}", "acct_1", endpoint_id, delivery_id)
     opened = {name for line in plan for name in re.findall(r" on (deliveries_\w+)", line[0])}
     assert opened == {f"deliveries_{HOUR_AGO:%Y%m%d}"}
+
+
+async def test_what_is_live_and_what_has_ended_are_looked_for_apart(past: Histories) -> None:
+    """A list opens a table only for a state it has, whatever the other table is full of."""
+    arguments = ("acct_1", "we_1", *id_range(None, None), None, None, None)
+    for states, opened in ((["retry"], {"queue"}), (["dropped"], {"deliveries"}), (None, {"queue", "deliveries"})):
+        statement = log.PAGE.format(
+            columns=log.COLUMNS, meets=log.MEETS, wanted=wanted(possible(states, None), "DESC"), direction="DESC"
+        )
+        plan = await past.pool.fetch(f"EXPLAIN {statement}", *arguments, 20, 0)
+        tables = {name for line in plan for name in re.findall(r" on (queue|deliveries)(?:_\d+|_default)?\b", line[0])}
+        assert tables == opened
+
+
+async def test_another_endpoints_backlog_is_not_searched_for_ones_own(past: Histories) -> None:
+    await past.execute("""
+        INSERT INTO queue (account_id, id, endpoint_id, message_id, type, state, due_at)
+        SELECT 'acct_1', 'dlv_' || lpad(n::text, 32, '0'), CASE WHEN n % 4 = 0 THEN 'we_busy' ELSE 'we_' || n % 999 END,
+               'msg_1', 'server.power.on', 'pending', now()
+        FROM generate_series(1, 100000) AS n
+    """)
+    await past.execute("ANALYZE queue")
+    statement = log.PAGE.format(
+        columns=log.COLUMNS, meets=log.MEETS, wanted=wanted(possible(None, None), "DESC"), direction="DESC"
+    )
+    arguments = ("acct_1", "we_none", *id_range(None, None), None, None, None, 20, 0)
+    plan = "\n".join(row[0] for row in await past.pool.fetch(f"EXPLAIN {statement}", *arguments))
+    assert "queue_by_turn" in plan
+    assert "queue_pkey" not in plan
+
+
+async def test_a_list_is_planned_for_its_endpoint_however_often_it_is_asked_for(past: Histories) -> None:
+    endpoint_id = await past.endpoint()
+    await past.add(endpoint_id, "delivered")
+    async with past.pool.acquire() as connection:
+        for _ in range(12):  # from the sixth on PostgreSQL would consider one plan for all
+            assert (await list_deliveries(connection, "acct_1", endpoint_id)).total == 1
+        plans = await connection.fetch(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE strpos(statement, $1) > 0", log.MEETS
+        )
+        assert [tuple(row) for row in plans] == [(0, 12), (0, 12)]
+        assert await connection.fetchval("SHOW plan_cache_mode") == "auto"

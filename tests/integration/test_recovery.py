@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from publisher import recovery
+from publisher.deliveries import MOST_ATTEMPTS
 from publisher.endpoints import NoSuchEndpointError
 from publisher.queue import PostgresQueue
 from publisher.recovery import EndpointInactiveError, InvalidRecoveryError, Recoverer, RecoveryRunningError, State
@@ -80,6 +81,17 @@ async def test_all_that_was_dropped_or_cancelled_is_put_back_and_counted(past: H
     assert done.ended_at is not None
     assert {await past.state(each) for each in delivered} == {"delivered"}
     assert [await past.state(each) for each in (expired, others)] == ["dropped", "dropped"]
+
+
+async def test_what_was_attempted_too_often_stays_and_is_counted_with_the_expired(past: Histories) -> None:
+    endpoint_id = await past.endpoint()
+    last = await past.add(endpoint_id, attempts=MOST_ATTEMPTS - 1)
+    await past.add(endpoint_id, attempts=MOST_ATTEMPTS)
+    recovery_id = await start(past, endpoint_id)
+    await Recoverer(past.pool).work()
+    assert await past.queued() == [last]
+    done = await read(past, endpoint_id, recovery_id)
+    assert (done.state, done.queued, done.expired) == (State.DONE, 1, 1)
 
 
 @pytest.mark.parametrize(("states", "expected"), [(["dropped"], [0, 2]), (["cancelled"], [1, 3])])
@@ -197,7 +209,8 @@ async def test_a_delivery_somebody_redelivers_meanwhile_is_queued_once(past: His
                 assert not working.done()
     await working
     assert await past.queued() == made
-    assert (await read(past, endpoint_id, recovery_id)).queued == 2
+    done = await read(past, endpoint_id, recovery_id)
+    assert (done.queued, done.expired) == (2, 0)
 
 
 async def test_an_endpoint_has_one_running_recovery(past: Histories) -> None:

@@ -326,6 +326,11 @@ def parsed(request: bytes) -> tuple[str, list[tuple[str, str]], bytes]:
     return line, sorted((name.lower(), value.strip()) for name, _, value in split), body
 
 
+def header(request: bytes, name: str) -> str:
+    """Return one header of a request; raises KeyError where there is none."""
+    return dict(parsed(request)[1])[name]
+
+
 def port_of_nobody() -> int:
     """Return a loopback port on which nobody listens."""
     with socket.socket() as probe:
