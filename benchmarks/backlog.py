@@ -59,3 +59,5 @@ async def _fill(opened: Stage, endpoints: list[str], silent: str) -> None:
         await opened.pool.execute(HISTORY, step, await opened.moment(), endpoints)
     await pile_up(opened, await opened.subscribe(RETRYING), WAITING // 2, LATER)
     await pile_up(opened, await opened.subscribe(SICK, silent), WAITING // 2)
+    for statement in ("VACUUM ANALYZE", "CHECKPOINT"):  # a month's rows are not written in the minute before
+        await opened.pool.execute(statement)

@@ -22,7 +22,7 @@ from consumers.deadletters import DeadLetterLimit, DeadLetters, TooManyDeadLette
 from consumers.loop import Loop
 from consumers.metrics import ConsumerMetrics
 from migrations import runner
-from publisher import VERSION, failures, housekeeping
+from publisher import VERSION, failures, housekeeping, recovery
 from publisher.admin import admin_app
 from publisher.api.app import public_app
 from publisher.delivery.egress import Rules
@@ -62,7 +62,7 @@ HEADER_PREFIX = "x-nb-"
 INTAKE_GRACE = 1.0
 CLOSE_GRACE = 1.0
 #: Seconds between two rounds of each chore.
-JUDGE, COUNT, SWEEP = 60.0, 10.0, 3600.0
+RECOVER, COUNT, JUDGE, SWEEP = 1.0, 10.0, 60.0, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,15 @@ class Service:
         async def disable_failing() -> None:
             await failures.disable_failing(pool, after=settings.disable_after, dropped=settings.disable_dropped)
 
-        self._chores.append(Chore("disable failing endpoints", JUDGE, disable_failing))
+        async def forget_recoveries() -> None:
+            async with pool.acquire() as connection:
+                await recovery.forget(connection, after=settings.retention_attempts)
+
+        self._chores += [
+            Chore("disable failing endpoints", JUDGE, disable_failing),
+            Chore("recoveries", RECOVER, recovery.Recoverer(pool).work),
+            Chore("forget recoveries", SWEEP, forget_recoveries),
+        ]
         self._relay = Relay(
             pool=pool,
             producer=lambda: broker.KafkaProducer(settings),

@@ -54,10 +54,13 @@ class PublisherMetrics:
         ).set(1)
 
     def attempted(self, job: Job, result: Result, duration: float, now: float) -> None:
-        """Count an attempt of `duration` seconds that ended at `now` (monotonic)."""
+        """Count an attempt of `duration` seconds that ended at `now` (monotonic).
+
+        A redelivery has no latency: nobody was waiting for it since the event.
+        """
         self._attempts[result].inc()
         self._durations[result].observe(duration)
-        if result is Result.OK:
+        if result is Result.OK and job.attempt == job.tried + 1:
             since_commit = now - job.taken_at if job.is_fresh else job.age + (now - job.taken_at)
             (self._first_latency if job.attempt == 1 else self._retry_latency).observe(since_commit)
 

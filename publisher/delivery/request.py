@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from publisher.delivery.headers import of_attempt
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
@@ -56,11 +58,12 @@ def signature(
 def headers(job: Job, timestamp: int, prefix: str) -> dict[str, str]:
     """Return the headers that differ from request to request; `timestamp` is unix seconds of this attempt."""
     message, endpoint = job.message, job.endpoint
-    return {
-        "webhook-id": message.id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": signature(endpoint.keys, message.id, timestamp, message.body, endpoint.signers),
-        f"{prefix}event": message.type,
-        f"{prefix}delivery": job.id,
-        f"{prefix}attempt": str(job.attempt),
-    }
+    return of_attempt(
+        message_id=message.id,
+        event_type=message.type,
+        delivery_id=job.id,
+        attempt=job.attempt,
+        timestamp=timestamp,
+        signature=signature(endpoint.keys, message.id, timestamp, message.body, endpoint.signers),
+        prefix=prefix,
+    )

@@ -21,6 +21,7 @@ import aiohttp
 from aiohttp.client_reqrep import ClientRequest
 from multidict import CIMultiDict
 
+from publisher.delivery import headers
 from publisher.delivery.egress import RefusedUrlError, UrlFault, VettedResolver
 from publisher.delivery.outcome import BlockedError
 
@@ -119,14 +120,14 @@ class Transport:
             await self._connector.close()
             await self._resolver.close()
 
-    async def post(self, url: URL, headers: Mapping[str, str], body: bytes) -> Response:
+    async def post(self, url: URL, own_headers: Mapping[str, str], body: bytes) -> Response:
         """Send `body` and return the answer; raises whatever went wrong (`outcome.result_of_error` names it).
 
         A kept-alive connection that turns out to be closed is replaced at once, within the same timeout: the
         receiver had not answered on it, and the attempt was made to reach it.
         """
         route = self._routes.get(url) or self._prepare(url)
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        lines = "".join([f"{name}: {value}\r\n" for name, value in own_headers.items()])
         content = b"%bcontent-length: %d\r\n%b\r\n%b" % (route.head, len(body), lines.encode("latin-1"), body)
         assert self._connector is not None  # noqa: S101 - `post` is only called inside the context
         async with asyncio.timeout(self._timeout):
@@ -197,10 +198,8 @@ class Transport:
 
     def _prepare(self, url: URL) -> _Route:
         host = url.host_port_subcomponent
-        head = (
-            f"POST {url.raw_path_qs} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
-            f"user-agent: {self._user_agent}\r\n"
-        )
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.fixed(self._user_agent).items())
+        head = f"POST {url.raw_path_qs} HTTP/1.1\r\nhost: {host}\r\n{lines}"
         try:
             self._rules.check_url(str(url))
         except RefusedUrlError as error:

@@ -268,7 +268,7 @@ class Worker:
                 status=response.status if response else None,
                 duration_ms=round(duration * 1000),
                 response=_text(response),
-                attempted_at=unix,
+                attempted_at=min(unix, int(unix) + 0.999_999),  # or rounding would put it into the next second
                 signature=headers.get("webhook-signature"),
             )
         )

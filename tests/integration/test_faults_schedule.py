@@ -42,23 +42,23 @@ async def receiver() -> AsyncIterator[Receiver]:
 # --- worker stalled beyond its lease, then finishes: fenced, 0 rows --------------------------------------------------
 
 
-class FirstWaits:
-    """A receiver that keeps its first request waiting until told, and answers every later one at once."""
+class Patient:
+    """A receiver that keeps its first requests waiting, each until told, and answers every later one at once."""
 
-    def __init__(self) -> None:
-        self.may_answer = asyncio.Event()
+    def __init__(self, count: int = 1) -> None:
+        self.may_answer = [asyncio.Event() for _ in range(count)]
         self._seen = 0
 
     async def __call__(self, conversation: kit.Conversation) -> None:
         self._seen += 1
-        if self._seen == 1:
-            await self.may_answer.wait()
+        if self._seen <= len(self.may_answer):
+            await self.may_answer[self._seen - 1].wait()
         await conversation.send(kit.FINAL)
 
 
 async def test_worker_stalled_beyond_its_lease_then_finishes(here: Live, caplog: pytest.LogCaptureFixture) -> None:
     """Another worker has delivered meanwhile: the late result hits no row, and the log shows one delivery."""
-    first_waits = FirstWaits()
+    first_waits = Patient()
     async with kit.receiving(first_waits) as receiver:
         endpoint_id, _ = await here.endpoint(receiver.url)
         [delivery_id] = await here.enqueue(endpoint_id)
@@ -69,7 +69,7 @@ async def test_worker_stalled_beyond_its_lease_then_finishes(here: Live, caplog:
             async with here.working():
                 await here.until(lambda log: log == {delivery_id: ("delivered", 1)}, "the other worker delivered")
             before = await here.rows("SELECT * FROM delivery_log"), await here.rows("SELECT * FROM attempts")
-            first_waits.may_answer.set()
+            first_waits.may_answer[0].set()
             await stalled.stopped()
             assert stalled.counted("heliograph_attempts_total", result="2xx") == 1
             assert stalled.counted("heliograph_deliveries_total", type="server.power.on", outcome="delivered") == 0
@@ -80,13 +80,35 @@ async def test_worker_stalled_beyond_its_lease_then_finishes(here: Live, caplog:
     assert len(receiver.requests) == 2
 
 
+async def test_worker_stalled_beyond_its_lease_finishes_before_the_one_that_took_over(here: Live) -> None:
+    """The late result changes nothing although the delivery is still in the queue: it belongs to somebody else."""
+    both_wait = Patient(2)
+    async with kit.receiving(both_wait) as receiver:
+        endpoint_id, _ = await here.endpoint(receiver.url)
+        [delivery_id] = await here.enqueue(endpoint_id)
+        async with here.working() as stalled:
+            await receiver.until(lambda r: len(r.requests) == 1)
+            stalled.worker._claimed.slots = 0
+            await here.due_now("leased")
+            async with here.working():
+                await receiver.until(lambda r: len(r.requests) == 2)
+                before = await here.rows("SELECT * FROM queue")
+                both_wait.may_answer[0].set()
+                await stalled.stopped()
+                assert await here.rows("SELECT * FROM queue") == before
+                assert await here.rows("SELECT * FROM attempts") == []
+                both_wait.may_answer[1].set()
+                await here.until(lambda log: log == {delivery_id: ("delivered", 1)}, "who took over delivered")
+    assert len(await here.rows("SELECT FROM attempts")) == 1
+
+
 @pytest.mark.xfail(strict=True, reason="the worker's books name a delivery by its id alone, and it is there twice")
 async def test_worker_stalled_beyond_its_lease_finds_its_own_delivery_again(here: Live) -> None:
     """A machine that slept longer than the lease: the same process claims what it is still attempting.
 
     Both results come in, one is recorded, and nothing of the delivery is left in the worker's books.
     """
-    first_waits = FirstWaits()
+    first_waits = Patient()
     async with kit.receiving(first_waits) as receiver:
         endpoint_id, _ = await here.endpoint(receiver.url)
         [delivery_id] = await here.enqueue(endpoint_id)
@@ -94,7 +116,7 @@ async def test_worker_stalled_beyond_its_lease_finds_its_own_delivery_again(here
             await receiver.until(lambda r: len(r.requests) == 1)
             await here.due_now("leased")
             await here.until(lambda log: log == {delivery_id: ("delivered", 1)}, "it delivered by itself")
-            first_waits.may_answer.set()
+            first_waits.may_answer[0].set()
             [later] = await here.enqueue(endpoint_id)
             await here.until(lambda log: log.get(later) == ("delivered", 1), "it goes on")
             await working.stopped()

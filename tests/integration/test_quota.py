@@ -66,7 +66,7 @@ async def test_it_has_room_again_only_well_below_the_limit(pool: Pool) -> None:
     await counted.count()
     await _end(pool, "acct_1", 2)
     await counted.count()
-    assert (counted.full(), await _state(pool, "acct_1")) == ({"acct_1"}, 8)
+    assert (counted.full(), await _state(pool, "acct_1")) == (frozenset({"acct_1"}), 8)
     await _end(pool, "acct_1", 1)
     await counted.count()
     assert (counted.full(), await _state(pool, "acct_1")) == (frozenset(), None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ class Live:
         self.clock = SystemClock()
         self.ids = Ids(self.clock)
         self.directory = Directory(Vault({"test": KEY}), self.ids, LOOPBACK)
+        self._seeds = itertools.count(20261101)
 
     async def endpoint(self, url: object, *, account: str = ACCOUNT) -> tuple[str, str]:
         """Register an endpoint; return its id and its secret."""
@@ -117,7 +119,7 @@ class Live:
                 transport=transport or real,
                 gate=Gate(limits, clock),
                 clock=clock,
-                rng=Random(20261101),
+                rng=Random(next(self._seeds)),  # leases of two workers must differ
                 metrics=PublisherMetrics(registry, profile="nordbastion"),
                 header_prefix="x-nb-",
                 slots=slots,

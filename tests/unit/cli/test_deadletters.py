@@ -82,7 +82,7 @@ def test_since_is_a_time_or_a_time_ago(text: str, expected: datetime) -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "5w", "-1h", "999999999d", "2026-13-01"])
 def test_since_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(CommandUsageError, match="^--since: "):
+    with pytest.raises(CommandUsageError, match=r"^--since: "):
         deadletters._since(text, NOW)
 
 

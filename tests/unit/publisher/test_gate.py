@@ -314,53 +314,67 @@ def test_time_alone_lets_a_parked_endpoint_be_asked_again(gate: Gate, clock: Fak
     assert list(lane.starting(0)) == [probe]
 
 
+class Traffic:
+    """Two lanes behind one gate, and what is under way in them."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.gate = Gate(LIMITS, self.clock)
+        self.lanes = (Lane(self.gate, slots=12, is_fresh=True), Lane(self.gate, slots=4, is_fresh=False))
+        self.running: list[tuple[Lane, Job]] = []
+        self.attempted: Counter[str] = Counter()
+        self.total = 0
+
+    def arrive(self, lane: Lane, owners: list[int]) -> None:
+        jobs = [job(self.total + n, endpoint(f"we_{owner}", f"acct_{owner // 2}")) for n, owner in enumerate(owners)]
+        self.total += len(jobs)
+        for each in jobs:
+            self.gate.hold(each)
+        lane.add(jobs)
+
+    def start(self) -> None:
+        for lane in self.lanes:
+            lane.unpark_all()
+            for each in lane.starting(0):
+                self.running.append((lane, each))
+                self.attempted[each.id] += 1
+
+    def end(self, position: int, *, succeeded: bool) -> None:
+        lane, each = self.running.pop(position)
+        lane.ended(each, succeeded=succeeded)
+        self.gate.let_go(each)
+
+    def check(self) -> None:
+        of_endpoint = Counter(each.endpoint.id for _, each in self.running)
+        of_account = Counter(each.endpoint.account for _, each in self.running)
+        assert max(of_endpoint.values(), default=0) <= LIMITS.per_endpoint
+        assert max(of_account.values(), default=0) <= LIMITS.per_account
+        for lane in self.lanes:
+            assert lane.running == sum(each is lane for each, _ in self.running) <= lane.slots
+
+
 @settings(max_examples=200)
 @given(st.data())
 def test_under_any_traffic_no_bound_is_passed_and_everyone_gets_a_turn(data: st.DataObject) -> None:
-    clock = FakeClock()
-    gate = Gate(LIMITS, clock)
-    fresh, claimed = Lane(gate, slots=12, is_fresh=True), Lane(gate, slots=4, is_fresh=False)
-    running: list[tuple[Lane, Job]] = []
-    attempted: Counter[str] = Counter()
-    total = 0
+    traffic = Traffic()
     for _ in range(data.draw(st.integers(1, 30))):
-        for lane in (fresh, claimed):
-            owners = data.draw(st.lists(st.integers(0, 5), max_size=6))
-            jobs = [job(total + n, endpoint(f"we_{owner}", f"acct_{owner // 2}")) for n, owner in enumerate(owners)]
-            total += len(jobs)
-            for each in jobs:
-                gate.hold(each)
-            lane.add(jobs)
-            lane.unpark_all()
-            for each in lane.starting(0):
-                running.append((lane, each))
-                attempted[each.id] += 1
-        of_endpoint = Counter(each.endpoint.id for _, each in running)
-        of_account = Counter(each.endpoint.account for _, each in running)
-        assert max(of_endpoint.values(), default=0) <= LIMITS.per_endpoint
-        assert max(of_account.values(), default=0) <= LIMITS.per_account
-        assert (fresh.running, claimed.running) == (
-            sum(lane is fresh for lane, _ in running),
-            sum(lane is claimed for lane, _ in running),
-        )
-        clock.advance(data.draw(st.floats(0, 5)))
-        for _ in range(data.draw(st.integers(0, len(running)))):
-            lane, each = running.pop(data.draw(st.integers(0, len(running) - 1)))
-            lane.ended(each, succeeded=data.draw(st.booleans()))
-            gate.let_go(each)
-    for _ in range(40 * (total + 1)):  # whatever happened: with time and successes everything is attempted, once
-        for lane, each in running:
-            lane.ended(each, succeeded=True)
-            gate.let_go(each)
-        running.clear()
-        clock.advance(31)
-        for lane in (fresh, claimed):
-            lane.unpark_all()
-            for each in lane.starting(0):
-                running.append((lane, each))
-                attempted[each.id] += 1
-        if not running:
+        for lane in traffic.lanes:
+            traffic.arrive(lane, data.draw(st.lists(st.integers(0, 5), max_size=6)))
+        traffic.start()
+        traffic.check()
+        traffic.clock.advance(data.draw(st.floats(0, 5)))
+        for _ in range(data.draw(st.integers(0, len(traffic.running)))):
+            position = data.draw(st.integers(0, len(traffic.running) - 1))
+            traffic.end(position, succeeded=data.draw(st.booleans()))
+    for _ in range(
+        40 * (traffic.total + 1)
+    ):  # whatever happened: with time and successes everything is attempted, once
+        while traffic.running:
+            traffic.end(0, succeeded=True)
+        traffic.clock.advance(31)
+        traffic.start()
+        if not traffic.running:
             break
-    assert len(attempted) == total
-    assert set(attempted.values()) <= {1}
-    assert not gate._running
+    assert len(traffic.attempted) == traffic.total
+    assert set(traffic.attempted.values()) <= {1}
+    assert not traffic.gate._running

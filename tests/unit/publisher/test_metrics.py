@@ -68,10 +68,18 @@ def test_latency_runs_from_the_commit_to_the_2xx(registry: CollectorRegistry, me
     fresh.taken_at, fresh.is_fresh = 100.0, True
     metrics.attempted(fresh, Result.OK, duration=0.2, now=100.5)
     retried = a_job(attempt=2)
+    retried.tried = 1
     retried.age, retried.taken_at = 95.0, 4241.75
     metrics.attempted(retried, Result.OK, duration=0.2, now=4242.0)
     assert registry.get_sample_value("heliograph_delivery_latency_seconds_sum", {"attempt": "first"}) == 0.5
     assert registry.get_sample_value("heliograph_delivery_latency_seconds_sum", {"attempt": "retry"}) == 95.25
+
+
+def test_a_redelivery_has_no_latency(registry: CollectorRegistry, metrics: PublisherMetrics) -> None:
+    metrics.attempted(a_job(attempt=5), Result.OK, duration=0.2, now=100.5)
+    for attempt in ("first", "retry"):
+        assert registry.get_sample_value("heliograph_delivery_latency_seconds_count", {"attempt": attempt}) == 0
+    assert registry.get_sample_value("heliograph_attempts_total", {"result": "2xx"}) == 1
 
 
 @pytest.mark.parametrize(("state", "counted"), [("delivered", 1), ("dropped", 1), ("cancelled", 1), ("retry", 0)])
