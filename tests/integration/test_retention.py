@@ -83,11 +83,11 @@ def _key(layout: Layout, time: int) -> str:
 
 
 async def _partition_at(pool: Pool, layout: Layout, time: int) -> str:
-    """Make the partition that covers `time`; return its name."""
+    """Make the partition that covers `time`, unless it is there; return its name."""
     start = time // layout.width * layout.width
     name = f"{layout.table}_{layout.label(start)}"
     await pool.execute(
-        f"CREATE TABLE {name} PARTITION OF {layout.table} "
+        f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF {layout.table} "
         f"FOR VALUES FROM ('{layout.key_at(start)}') TO ('{layout.key_at(start + layout.width)}')"
     )
     return name

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from publisher.queue import SQL
 from runtime.database import TRANSIENT, address_of, load_queries
 
 if TYPE_CHECKING:
@@ -45,11 +44,6 @@ def test_a_file_without_names_has_no_statements(tmp_path: Path) -> None:
     path = tmp_path / "x.sql"
     path.write_text("SELECT 1\n")
     assert load_queries(path) == {}
-
-
-def test_the_queue_s_statements_are_all_there() -> None:
-    assert {"number", "claim", "record", "release", "cancel"} <= SQL.keys()
-    assert all(sql for sql in SQL.values())
 
 
 @pytest.mark.parametrize(
