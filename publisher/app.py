@@ -154,8 +154,7 @@ class Service:
 
     async def _open(self) -> None:
         settings = self._settings
-        needs_kafka = bool(self._roles & {"consume", "deliver"})
-        settings.require("database_url", "secret_keys", *(("kafka_bootstrap",) if needs_kafka else ()))
+        settings.require("database_url", "secret_keys", *(("kafka_bootstrap",) if "consume" in self._roles else ()))
         pool = await open_pool(settings)
         self._stack.push_async_callback(_close_pool, pool)
         await _check_schema(pool)
@@ -165,9 +164,7 @@ class Service:
         directory = Directory.of(settings, self._ids)
         self._health.add("database", lambda: _ping(pool))
         if self._roles & {"deliver", "consume"}:
-            retention = Retention(pool, settings)
-            await retention.ensure()
-            self._chores.append(Chore("retention", SWEEP, retention.sweep))
+            await self._open_upkeep(pool)
         if "deliver" in self._roles:
             await self._open_delivery(pool, directory, rules)
         if "consume" in self._roles:
@@ -175,6 +172,20 @@ class Service:
         admin = await self._listen(admin_app(self.registry, self._health), settings.admin_listen)
         api = await self._listen(public_app(self._health), settings.api_listen) if "api" in self._roles else None
         self.addresses = Addresses(api, admin)
+
+    async def _open_upkeep(self, pool: Pool) -> None:
+        """Before anything is consumed there is a partition for it."""
+        settings = self._settings
+        retention = Retention(pool, settings)
+        await retention.ensure()
+        self._chores.append(Chore("retention", SWEEP, retention.sweep))
+        if settings.kafka_bootstrap:  # a process that only delivers may leave announcing to others
+            self._relay = Relay(
+                pool=pool,
+                producer=lambda: broker.KafkaProducer(settings),
+                topic=settings.kafka_topic_announcements,
+                source=settings.public_url,
+            )
 
     async def _open_delivery(self, pool: Pool, directory: Directory, rules: Rules) -> None:
         settings = self._settings
@@ -235,12 +246,6 @@ class Service:
             Chore("recoveries", RECOVER, recovery.Recoverer(pool).work),
             Chore("forget recoveries", SWEEP, forget_recoveries),
         ]
-        self._relay = Relay(
-            pool=pool,
-            producer=lambda: broker.KafkaProducer(settings),
-            topic=settings.kafka_topic_announcements,
-            source=settings.public_url,
-        )
 
     async def _open_intake(self, pool: Pool, directory: Directory) -> None:
         settings = self._settings

@@ -104,9 +104,17 @@ class Enqueued(NamedTuple):
     turned_away: Sequence[Job] = ()
 
 
+class Rooms(Protocol):
+    """How many deliveries each endpoint may be given now."""
+
+    def of(self, endpoint_id: str) -> int:
+        """Return the room of one endpoint."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many deliveries an endpoint may be given now: `known` by id, everyone else `others`."""
+    """Rooms written down: `known` by id, everyone else `others`."""
 
     others: int = 1_000_000
     known: Mapping[str, int] = field(default_factory=dict)
@@ -119,7 +127,7 @@ class Room:
 class Queue(Protocol):
     """What the worker needs of a queue; the in-memory one in the tests keeps the same promises."""
 
-    async def claim(self, limit: int, lease: int, room: Room = ...) -> list[Job]:
+    async def claim(self, limit: int, lease: int, room: Rooms = ...) -> list[Job]:
         """Take up to `limit` due or abandoned deliveries under the token `lease`.
 
         Endpoints take turns, none gets more than its room; of each the oldest due come first.
@@ -200,7 +208,7 @@ async def enqueue_public(
 # --- claiming and recording: the worker's -----------------------------------------------------------------------------
 
 
-def allot(due: Sequence[str], room: Room, limit: int) -> dict[str, int]:
+def allot(due: Sequence[str], room: Rooms, limit: int) -> dict[str, int]:
     """Share `limit` among endpoints that have something due: one each in turn, none beyond its room. Pure."""
     left = {endpoint_id: room.of(endpoint_id) for endpoint_id in due}
     shares: dict[str, int] = {}
@@ -244,7 +252,7 @@ class PostgresQueue:
         self._agent = agent
         self._cursor = ""
 
-    async def claim(self, limit: int, lease: int, room: Room | None = None) -> list[Job]:
+    async def claim(self, limit: int, lease: int, room: Rooms | None = None) -> list[Job]:
         """Take up to `limit` due deliveries; those whose endpoint is gone or inactive are cancelled."""
         room = room or Room()
         async with self._pool.acquire() as connection:
@@ -258,7 +266,7 @@ class PostgresQueue:
             shares = allot([endpoint_id for endpoint_id in due if endpoint_id in endpoints], room, limit)
             return await self._take(connection, shares, lease, endpoints)
 
-    async def _whose_turn(self, connection: Connection, limit: int, room: Room) -> list[str]:
+    async def _whose_turn(self, connection: Connection, limit: int, room: Rooms) -> list[str]:
         """Return up to `limit` endpoints with something due and room for it, going on where the last claim ended."""
         found: list[str] = []
         start, position, has_wrapped = self._cursor, self._cursor, False
@@ -321,15 +329,16 @@ class PostgresQueue:
         Without waiting for the disk: a result lost in a crash of the database is an attempt made twice, which
         at-least-once allows; an event is never acknowledged on such a commit.
         """
-        by_id = {each.delivery_id: each for each in finished}
+        by_lease = {(each.delivery_id, each.lease): each for each in finished}
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("SET LOCAL synchronous_commit = off")
             rows = await connection.fetch(SQL["record"], *_columns(finished, len(Finished._fields)), self._agent)
-            noteworthy = [
-                Recorded(*tuple(row), by_id[row["id"]])  # type: ignore[call-arg]  # a record's width is its query's
-                for row in rows
-                if row["was_failing"] or by_id[row["id"]].state != "delivered"
-            ]
+            noteworthy = []
+            for account, delivery_id, endpoint_id, message_id, event_type, was_failing, token in rows:
+                done = by_lease[delivery_id, token]
+                if was_failing or done.state != "delivered":
+                    whose = (account, delivery_id, endpoint_id, message_id, event_type)
+                    noteworthy.append(Recorded(*whose, was_failing, done))
             if noteworthy:
                 await self._follow(connection, noteworthy)
         return {row["id"] for row in rows}

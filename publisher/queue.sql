@@ -90,30 +90,31 @@ WITH outcome AS (
         first_try_at = coalesce(q.first_try_at, now() - make_interval(secs => o.duration_ms / 1000.0))
     FROM outcome AS o
     WHERE o.state = 'retry' AND q.id = o.delivery_id AND q.lease = o.lease
-    RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type
+    RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type, o.lease
 ), ended AS (
     DELETE FROM queue AS q
     USING outcome AS o
     WHERE o.state <> 'retry' AND q.id = o.delivery_id AND q.lease = o.lease
-    RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type, o.state, o.number, o.result, q.created_at,
+    RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type, o.lease, o.state, o.number, o.result, q.created_at,
               coalesce(q.first_try_at, now() - make_interval(secs => o.duration_ms / 1000.0)) AS first_try_at
 ), logged AS (
     INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, attempts, last_result, created_at,
                             first_try_at)
     SELECT account_id, id, endpoint_id, message_id, type, state, number, result, created_at, first_try_at FROM ended
 ), recorded AS (
-    SELECT account_id, id, endpoint_id, message_id, type FROM again
-    UNION ALL SELECT account_id, id, endpoint_id, message_id, type FROM ended
+    SELECT account_id, id, endpoint_id, message_id, type, lease FROM again
+    UNION ALL SELECT account_id, id, endpoint_id, message_id, type, lease FROM ended
 ), attempted AS (
     INSERT INTO attempts (account_id, delivery_id, number, result, status, duration_ms, response, attempted_at,
                           signature, agent)
     SELECT r.account_id, r.id, o.number, o.result, o.status, o.duration_ms, o.response, to_timestamp(o.attempted_at),
            o.signature, $12
-    FROM recorded AS r JOIN outcome AS o ON o.delivery_id = r.id
+    FROM recorded AS r JOIN outcome AS o ON o.delivery_id = r.id AND o.lease = r.lease
 )
 -- Reads endpoints (owner: publisher/endpoints.py): whether a success has anything to clear there.
 SELECT r.account_id, r.id, r.endpoint_id, r.message_id, r.type,
-       EXISTS (SELECT FROM endpoints e WHERE e.id = r.endpoint_id AND e.failing_since IS NOT NULL) AS was_failing
+       EXISTS (SELECT FROM endpoints e WHERE e.id = r.endpoint_id AND e.failing_since IS NOT NULL) AS was_failing,
+       r.lease
 FROM recorded AS r
 
 -- name: release
@@ -126,7 +127,7 @@ WHERE id = ANY ($1::text[]) AND lease = ANY ($2::bigint[])
 WITH due AS MATERIALIZED (
     SELECT id FROM queue WHERE endpoint_id = ANY ($1::text[]) AND due_at <= now() LIMIT $2 FOR UPDATE SKIP LOCKED
 ), ended AS (
-    DELETE FROM queue AS q USING due WHERE q.id = due.id RETURNING q.*
+    DELETE FROM queue WHERE id = ANY (ARRAY(SELECT id FROM due)) RETURNING *
 )
 INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, reason, attempts, last_result, created_at,
                         first_try_at)

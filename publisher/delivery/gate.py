@@ -10,7 +10,7 @@ Four bounds, each kept per process:
 - **Circuit.** An endpoint that fails most of its attempts gets one probe at a time, `probe` seconds apart, until one
   succeeds. Nothing is given up meanwhile: its deliveries stay in the database, and each still gets its attempts.
 
-An endpoint that succeeds and has nothing under way is remembered for its allowance only, for `window` seconds.
+An endpoint that has had nothing under way for `window` seconds is forgotten.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from publisher.queue import Room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,10 +49,11 @@ class Limits:
 class _Known:
     """What is known of an endpoint."""
 
+    account: str
     allowance: int
     seen_at: float
     held: int = 0
-    running: dict[str, float] = field(default_factory=dict)
+    running: dict[tuple[str, int], float] = field(default_factory=dict)
     running_fresh: int = 0
     outcomes: deque[tuple[float, bool]] = field(default_factory=deque)
     failures: int = 0
@@ -81,7 +80,7 @@ class Gate:
 
         Fresh deliveries leave a quarter of the allowance to those that are waiting in the database.
         """
-        if self._running.get(endpoint.account, 0) >= self._limits.per_account:
+        if self.is_full(endpoint.account):
             return False
         known = self._endpoints.get(endpoint.id)
         if known is None:
@@ -126,16 +125,18 @@ class Gate:
             return 0
         return known.allowance * each - known.held
 
-    def room(self) -> Room:
-        """Return how many deliveries each endpoint may be given from the database now."""
-        now = self._clock.monotonic()
-        return Room(
-            others=self._limits.unknown,
-            known={
-                endpoint_id: max(0, min(known.allowance - known.held, self._slots(known, now)))
-                for endpoint_id, known in self._endpoints.items()
-            },
-        )
+    def of(self, endpoint_id: str) -> int:
+        """Return how many deliveries an endpoint may be given from the database now (`queue.Rooms`)."""
+        known = self._endpoints.get(endpoint_id)
+        if known is None:
+            return self._limits.unknown
+        if self.is_full(known.account):
+            return 0
+        return max(0, min(known.allowance - known.held, self._slots(known, self._clock.monotonic())))
+
+    def is_full(self, account: str) -> bool:
+        """Say whether an account has as many attempts under way as it may."""
+        return self._running.get(account, 0) >= self._limits.per_account
 
     def is_open(self, endpoint_id: str) -> bool:
         """Say whether an endpoint's circuit is open."""
@@ -161,7 +162,7 @@ class Gate:
         """Count a delivery that is in hand from now on."""
         known = self._endpoints.get(job.endpoint.id)
         if known is None:
-            known = _Known(self._limits.unknown, self._clock.monotonic())
+            known = _Known(job.endpoint.account, self._limits.unknown, self._clock.monotonic())
             self._endpoints[job.endpoint.id] = known
         known.held += 1
         self._held[job.endpoint.account] += 1
@@ -177,7 +178,7 @@ class Gate:
     def start(self, job: Job, *, is_fresh: bool) -> None:
         """Count an attempt that begins now; its delivery is in hand."""
         known = self._endpoints[job.endpoint.id]
-        known.running[job.id] = known.seen_at = self._clock.monotonic()
+        known.running[job.id, job.lease] = known.seen_at = self._clock.monotonic()
         known.running_fresh += is_fresh
         self._running[job.endpoint.account] += 1
 
@@ -188,7 +189,7 @@ class Gate:
         if not self._running[account]:
             del self._running[account]
         known = self._endpoints[job.endpoint.id]
-        del known.running[job.id]
+        del known.running[job.id, job.lease]
         known.running_fresh -= is_fresh
         if succeeded and not known.failures and known.next_probe is None:
             if known.allowance < self._limits.per_endpoint:
@@ -228,12 +229,11 @@ class Gate:
             known.failures -= not known.outcomes.popleft()[1]
 
     def tidy(self) -> None:
-        """Forget endpoints that have had nothing under way for a window and whose circuit is closed."""
-        now = self._clock.monotonic()
+        """Forget endpoints that have had nothing under way for long: a window, or the wait for some probes."""
+        horizon = self._clock.monotonic() - max(self._limits.window, 3 * self._limits.probe)
         idle = [
-            endpoint_id
-            for endpoint_id, known in self._endpoints.items()
-            if not known.held and known.next_probe is None and now - known.seen_at > self._limits.window
+            endpoint_id for endpoint_id, known in self._endpoints.items() if not known.held and known.seen_at < horizon
         ]
         for endpoint_id in idle:
             del self._endpoints[endpoint_id]
+            self._open.discard(endpoint_id)

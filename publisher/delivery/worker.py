@@ -77,8 +77,9 @@ class Worker:
         self._claim_interval = claim_interval
         self._drain_timeout = drain_timeout
         self._recorder = Recorder(queue, interval=record_interval, on_recorded=self._on_recorded)
-        #: What this process holds the lease of, and how much of it came fresh.
-        self._jobs: dict[str, Job] = {}
+        #: What this process holds, by id and lease, and how much of it came fresh. Not by id alone: a process that
+        #: slept beyond a lease may claim what it is still attempting.
+        self._jobs: dict[tuple[str, int], Job] = {}
         self._fresh_jobs = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._due = asyncio.Event()
@@ -163,7 +164,7 @@ class Worker:
             if free > 0:
                 now = self._clock.monotonic()
                 try:
-                    claimed = await self._queue.claim(free, self._rng.getrandbits(63), self._gate.room())
+                    claimed = await self._queue.claim(free, self._rng.getrandbits(63), self._gate)
                     pause = FIRST_PAUSE
                 except Exception as error:  # claiming must survive whatever the database does
                     logger.warning("nothing claimed (%s); trying again in %.1f s", reason_of(error), pause)
@@ -173,6 +174,9 @@ class Worker:
                 for job in claimed:
                     self._take(job, now)
                 self._claimed.add(claimed)
+                self._pump()
+                # What its account's cap keeps from starting would hold slots that others could use.
+                self._claimed.take_back(lambda job: self._gate.is_full(job.endpoint.account))
                 self._pump()
             if len(claimed) < free or free <= 0:
                 await first_of(self._due, self._claim_interval)
@@ -196,11 +200,11 @@ class Worker:
 
     def _take(self, job: Job, now: float) -> None:
         job.taken_at = now
-        self._jobs[job.id] = job
+        self._jobs[job.id, job.lease] = job
         self._gate.hold(job)
 
-    def _let_go(self, delivery_id: str) -> Job | None:
-        job = self._jobs.pop(delivery_id, None)
+    def _let_go(self, delivery_id: str, lease: int) -> Job | None:
+        job = self._jobs.pop((delivery_id, lease), None)
         if job is not None:
             self._gate.let_go(job)
             self._fresh_jobs -= job.is_fresh
@@ -281,7 +285,7 @@ class Worker:
 
     def _on_recorded(self, group: Sequence[Finished], held: set[str]) -> None:
         for finished in group:
-            job = self._let_go(finished.delivery_id)
+            job = self._let_go(finished.delivery_id, finished.lease)
             if finished.delivery_id not in held:
                 logger.warning("delivery %s was taken over before its result came", finished.delivery_id)
             elif job is not None:
@@ -297,7 +301,7 @@ class Worker:
         except Exception as error:  # their leases end by themselves
             logger.warning("%d deliveries not given back (%s)", len(jobs), reason_of(error))
         for job in jobs:
-            self._let_go(job.id)
+            self._let_go(job.id, job.lease)
         self._freed.set()
         self._due.set()
 

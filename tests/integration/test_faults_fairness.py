@@ -134,18 +134,7 @@ async def test_many_that_hang_and_one_that_works(
         assert [len(receiver.requests) for receiver in crowd.receivers] == [20] * HANGING
 
 
-@pytest.mark.parametrize(
-    "endpoints",
-    [
-        8,
-        pytest.param(
-            20,
-            marks=pytest.mark.xfail(
-                strict=True, reason="what is claimed for a full account keeps its slots until it has waited too long"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("endpoints", [8, 20])
 async def test_one_account_that_hangs_at_all_its_endpoints_holds_what_an_account_may(
     endpoints: int, here: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:

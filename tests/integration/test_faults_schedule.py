@@ -102,7 +102,6 @@ async def test_worker_stalled_beyond_its_lease_finishes_before_the_one_that_took
     assert len(await here.rows("SELECT FROM attempts")) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the worker's books name a delivery by its id alone, and it is there twice")
 async def test_worker_stalled_beyond_its_lease_finds_its_own_delivery_again(here: Live) -> None:
     """A machine that slept longer than the lease: the same process claims what it is still attempting.
 

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from publisher.queue import Job, Room, allot
+from publisher.queue import Job, Room, Rooms, allot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -100,7 +100,7 @@ class FakeQueue:
 
     # --- the protocol -----------------------------------------------------------------------------------------------
 
-    async def claim(self, limit: int, lease: int, room: Room | None = None) -> list[Job]:
+    async def claim(self, limit: int, lease: int, room: Rooms | None = None) -> list[Job]:
         await asyncio.sleep(0)  # a database is never instantaneous
         self.claims += 1
         self._changed.set()
@@ -127,7 +127,7 @@ class FakeQueue:
                 claimed.append(self._job(delivery_id, row, lease))
         return claimed
 
-    def _whose_turn(self, due: Iterable[str], limit: int, room: Room) -> list[str]:
+    def _whose_turn(self, due: Iterable[str], limit: int, room: Rooms) -> list[str]:
         """Return up to `limit` endpoints with room, going on where the last claim ended."""
         turns = sorted(due, key=lambda endpoint_id: (endpoint_id <= self._cursor, endpoint_id))
         found = [endpoint_id for endpoint_id in turns if room.of(endpoint_id) > 0][:limit]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from publisher.delivery.gate import Limits
     from publisher.delivery.transport import Transport
-    from publisher.queue import Room
+    from publisher.queue import Rooms
     from runtime.clock import Clock
     from runtime.database import Pool
 
@@ -147,7 +147,7 @@ class WatchedQueue(PostgresQueue):
         self.claims = 0
         self._claimed = asyncio.Event()
 
-    async def claim(self, limit: int, lease: int, room: Room | None = None) -> list[Job]:
+    async def claim(self, limit: int, lease: int, room: Rooms | None = None) -> list[Job]:
         jobs = await super().claim(limit, lease, room)
         self.claims += 1
         self._claimed.set()

@@ -69,14 +69,14 @@ def slots(gate: Gate, to: Endpoint, *, is_fresh: bool = False, first: int = 1000
 
 def test_an_endpoint_nothing_is_known_of_may_have_two_attempts(gate: Gate) -> None:
     assert slots(gate, endpoint()) == 2
-    assert gate.room().of("we_1") == 0
-    assert gate.room().of("we_never_seen") == 2
+    assert gate.of("we_1") == 0
+    assert gate.of("we_never_seen") == 2
 
 
 @pytest.mark.parametrize(("successes", "allowed"), [(0, 2), (1, 3), (3, 5), (6, 8), (50, 8)])
 def test_each_success_allows_one_more_up_to_the_cap(gate: Gate, successes: int, allowed: int) -> None:
     run(gate, successes, succeeded=True)
-    assert gate.room().of("we_1") == allowed
+    assert gate.of("we_1") == allowed
     assert slots(gate, endpoint()) == allowed
 
 
@@ -120,7 +120,7 @@ def test_nothing_more_is_started_towards_an_endpoint_that_hangs(gate: Gate, cloc
     assert gate.admits(endpoint(), is_fresh=True)
     clock.advance(0.1)
     assert not gate.admits(endpoint(), is_fresh=True)
-    assert gate.room().of("we_1") == 0
+    assert gate.of("we_1") == 0
     assert gate.choose([job(9)], 100, 4) == ([], [job(9)])
     end(gate, hanging, succeeded=True)
     assert gate.admits(endpoint(), is_fresh=True)
@@ -145,11 +145,11 @@ def test_the_circuit_opens_and_lets_one_probe_through_at_a_time(gate: Gate, cloc
     assert gate.admits(endpoint(), is_fresh=False)
     run(gate, 1, succeeded=False)
     assert (gate.open_circuits(), gate.is_open("we_1")) == (1, True)
-    assert (slots(gate, endpoint()), gate.room().of("we_1")) == (0, 0)
+    assert (slots(gate, endpoint()), gate.of("we_1")) == (0, 0)
     clock.advance(29.9)
-    assert gate.room().of("we_1") == 0
+    assert gate.of("we_1") == 0
     clock.advance(0.1)
-    assert gate.room().of("we_1") == 1
+    assert gate.of("we_1") == 1
     assert slots(gate, endpoint()) == 1
     end(gate, job(1000), succeeded=False)
     assert slots(gate, endpoint()) == 0
@@ -237,12 +237,31 @@ def test_what_works_and_is_idle_is_forgotten_after_a_window(gate: Gate, clock: F
     assert not gate._running
 
 
-def test_what_is_under_way_or_open_is_not_forgotten(gate: Gate, clock: FakeClock) -> None:
+def test_what_is_under_way_is_not_forgotten(gate: Gate, clock: FakeClock) -> None:
     start(gate, job(1, endpoint("we_busy")))
-    run(gate, 10, succeeded=False, to=endpoint("we_open"))
     clock.advance(1000)
     gate.tidy()
-    assert set(gate._endpoints) == {"we_busy", "we_open"}
+    assert set(gate._endpoints) == {"we_busy"}
+
+
+def test_an_open_circuit_is_forgotten_when_nothing_is_left_to_probe_with(gate: Gate, clock: FakeClock) -> None:
+    run(gate, 10, succeeded=False)
+    clock.advance(299)
+    gate.tidy()
+    assert gate.open_circuits() == 1
+    clock.advance(2)
+    gate.tidy()
+    assert (gate.open_circuits(), gate._endpoints) == (0, {})
+
+
+def test_a_full_account_is_given_nothing_more_from_the_database(gate: Gate) -> None:
+    run(gate, 50, succeeded=True, to=endpoint("we_9"))
+    for number in range(LIMITS.per_account):
+        start(gate, job(number, endpoint(f"we_{number % 6}")))
+    assert gate.is_full("acct_1")
+    assert gate.of("we_9") == 0
+    end(gate, job(0, endpoint("we_0")), succeeded=True)
+    assert gate.of("we_9") == LIMITS.per_endpoint
 
 
 # --- lanes -----------------------------------------------------------------------------------------------------------

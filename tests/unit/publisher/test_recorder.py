@@ -11,7 +11,7 @@ import pytest
 from publisher.delivery import recorder as recorder_module
 from publisher.delivery.outcome import Result
 from publisher.delivery.recorder import Recorder
-from publisher.queue import Finished, Job, Room
+from publisher.queue import Finished, Job, Rooms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ class Table:
         self.respond(finished)
         return {each.delivery_id for each in finished}
 
-    async def claim(self, limit: int, lease: int, room: Room | None = None) -> list[Job]:
+    async def claim(self, limit: int, lease: int, room: Rooms | None = None) -> list[Job]:
         raise NotImplementedError
 
     async def release(self, jobs: Sequence[Job]) -> None:
