@@ -38,7 +38,7 @@ demo: setup ## Emit every event type through Kafka, watch each signed delivery a
 
 .PHONY: test
 test: setup ## Run the whole test suite: no Docker, no JVM, no network
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 $(ARGS)
 
 .PHONY: test-apache-kafka
 test-apache-kafka: setup ## Run the acceptance suite on a real Apache Kafka (Java and Maven)
