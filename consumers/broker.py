@@ -38,7 +38,7 @@ T = TypeVar("T")
 REQUEST_TIMEOUT_MS = 10_000
 #: Kafka answers a fetch as soon as there is a record; a broker that keeps it for the whole wait (the embedded one)
 #: would add half a second to every event and make bursts of them.
-FETCH_WAIT_MS = 50
+FETCH_WAIT_MS = 20
 #: Records a reader takes at once, and how long it waits for more before it asks whether it is through.
 READ_AT_ONCE, READ_WAIT_MS = 100, 250
 #: Room for a record that is refused as too large and still has to reach the dead letters.

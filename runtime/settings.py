@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     kafka_topic_events: str = Field("controlplane.events", description="domain events in")
     kafka_topic_dead_letters: str = Field("heliograph.deadletters", description="what could not be handled")
     kafka_topic_announcements: str = Field("heliograph.events", description="what this service tells, out")
-    kafka_batch: int = Field(500, ge=1, le=10_000, description="records in one transaction at most")
+    kafka_batch: int = Field(1000, ge=1, le=10_000, description="records in one transaction at most")
     kafka_record_bytes: int = Field(1_048_576, ge=1024, description="a larger record is a dead letter")
     dead_letter_share: float = Field(
         0.5, gt=0, le=1, description="share of bad records within the window that stops the consumer"

@@ -24,7 +24,7 @@ class Lane:
         self.slots = slots
         self.running = 0
         self.is_fresh = is_fresh
-        #: Taken out because they waited too long, for the worker to give back.
+        #: Taken out, for the worker to give back.
         self.stale: list[Job] = []
         self._gate = gate
         self._jobs: dict[str, deque[Job]] = {}
@@ -55,7 +55,8 @@ class Lane:
     def starting(self, taken_after: float) -> Iterator[Job]:
         """Yield jobs that may start now, one endpoint after the other, while there are slots; count them.
 
-        Those taken before `taken_after` (monotonic) have used up too much of their lease, and go to `stale`.
+        Those taken before `taken_after` (monotonic) have used up too much of their lease, and go to `stale`. So do
+        claimed ones that their account's cap keeps from starting: they would hold slots that others could use.
         """
         while self._order and self.running < self.slots:
             endpoint_id = self._order.popleft()
@@ -68,6 +69,10 @@ class Lane:
                 del self._jobs[endpoint_id]
                 continue
             if not self._gate.admits(endpoint, is_fresh=self.is_fresh):
+                if not self.is_fresh and self._gate.is_full(endpoint.account):
+                    self._size -= len(queued)
+                    self.stale += self._jobs.pop(endpoint_id)
+                    continue
                 self._parked.setdefault(endpoint.account, []).append(endpoint_id)
                 continue
             job = queued.popleft()

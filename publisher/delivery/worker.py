@@ -30,7 +30,10 @@ logger = logging.getLogger(__name__)
 CLAIMED_SHARE = 0.25
 #: Fresh deliveries in hand for each slot: waiting for it, using it, or waiting to be recorded. Slots then never
 #: idle while the next batch is being committed.
-IN_HAND = 4
+IN_HAND = 8
+#: Attempts started in one turn of the event loop. Hundreds at once would also end at once, turn after turn, and the
+#: steps of intake, one to a turn, would wait until all is sent.
+BURST, CLAIMED_BURST = 12, 4
 #: How long intake is held back for a free slot before it hands its deliveries to the database instead.
 PATIENCE = 0.25
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -81,6 +84,7 @@ class Worker:
         #: slept beyond a lease may claim what it is still attempting.
         self._jobs: dict[tuple[str, int], Job] = {}
         self._fresh_jobs = 0
+        self._is_pumping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._due = asyncio.Event()
         self._freed = asyncio.Event()
@@ -175,9 +179,6 @@ class Worker:
                     self._take(job, now)
                 self._claimed.add(claimed)
                 self._pump()
-                # What its account's cap keeps from starting would hold slots that others could use.
-                self._claimed.take_back(lambda job: self._gate.is_full(job.endpoint.account))
-                self._pump()
             if len(claimed) < free or free <= 0:
                 await first_of(self._due, self._claim_interval)
             await asyncio.sleep(CLAIM_PAUSE)
@@ -211,14 +212,25 @@ class Worker:
         return job
 
     def _pump(self) -> None:
-        """Start what may start, fresh deliveries first; give back what has waited too long."""
+        """Start what may start, so many of each lane in a turn of the loop; give back what has waited too long."""
+        if self._is_pumping:
+            return
         horizon = self._clock.monotonic() - self._longest_wait
-        for lane in (self._fresh, self._claimed):
-            for job in lane.starting(horizon):
+        for lane, burst in ((self._fresh, BURST), (self._claimed, CLAIMED_BURST)):
+            for started, job in enumerate(lane.starting(horizon), 1):
                 self._spawn(self._run_job(lane, job))
+                if started == burst:
+                    self._is_pumping = True
+                    break
             if lane.stale:
                 stale, lane.stale = lane.stale, []
                 self._spawn(self._give_back(stale))
+        if self._is_pumping:
+            asyncio.get_running_loop().call_soon(self._pump_on)
+
+    def _pump_on(self) -> None:
+        self._is_pumping = False
+        self._pump()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -320,6 +320,18 @@ def test_what_has_waited_too_long_does_not_start(gate: Gate) -> None:
     assert (lane.stale, len(lane)) == (jobs[:2], 0)
 
 
+@pytest.mark.parametrize("is_fresh", [False, True])
+def test_claimed_ones_that_their_account_keeps_waiting_leave_their_slots(gate: Gate, *, is_fresh: bool) -> None:
+    lane = Lane(gate, slots=100, is_fresh=is_fresh)
+    jobs = [job(number, endpoint(f"we_{number}")) for number in range(LIMITS.per_account + 3)]
+    for each in jobs:
+        gate.hold(each)
+    lane.add(jobs)
+    assert len(list(lane.starting(0))) == LIMITS.per_account
+    assert lane.stale == ([] if is_fresh else jobs[LIMITS.per_account :])
+    assert len(lane) == (3 if is_fresh else 0)
+
+
 def test_time_alone_lets_a_parked_endpoint_be_asked_again(gate: Gate, clock: FakeClock) -> None:
     lane = Lane(gate, slots=10, is_fresh=False)
     run(gate, 10, succeeded=False)
