@@ -42,7 +42,7 @@ from publisher.roles import ROLES, NotReadyError
 from runtime.clock import SystemClock
 from runtime.database import open_pool
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, reason_of
-from runtime.settings import listen_address
+from runtime.settings import listen_address, variable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
@@ -169,8 +169,8 @@ class Service:
             await self._open_delivery(pool, directory, rules)
         if "consume" in self._roles:
             await self._open_intake(pool, directory)
-        admin = await self._listen(admin_app(self.registry, self._health), settings.admin_listen)
-        api = await self._listen(public_app(self._health), settings.api_listen) if "api" in self._roles else None
+        admin = await self._listen(admin_app(self.registry, self._health), "admin_listen")
+        api = await self._listen(public_app(self._health), "api_listen") if "api" in self._roles else None
         self.addresses = Addresses(api, admin)
 
     async def _open_upkeep(self, pool: Pool) -> None:
@@ -287,7 +287,8 @@ class Service:
         )
         self._health.add("intake", self._check_intake)
 
-    async def _listen(self, app: web.Application, listen: str) -> str:
+    async def _listen(self, app: web.Application, setting: str) -> str:
+        listen: str = getattr(self._settings, setting)
         host, port = listen_address(listen)
         server = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_GRACE)
         await server.setup()
@@ -296,7 +297,7 @@ class Service:
         try:
             await site.start()
         except OSError as error:
-            raise NotReadyError(f"cannot listen on {listen} ({error.strerror or error})") from None
+            raise NotReadyError(f"{variable(setting)}: cannot listen on {listen} ({reason_of(error)})") from None
         bound = server.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         return f"http://{shown}:{bound[1]}"

@@ -220,12 +220,15 @@ class Worker:
             for started, job in enumerate(lane.starting(horizon), 1):
                 self._spawn(self._run_job(lane, job))
                 if started == burst:
-                    self._is_pumping = True
+                    self._pump_soon()
                     break
             if lane.stale:
                 stale, lane.stale = lane.stale, []
                 self._spawn(self._give_back(stale))
-        if self._is_pumping:
+
+    def _pump_soon(self) -> None:
+        if not self._is_pumping:
+            self._is_pumping = True
             asyncio.get_running_loop().call_soon(self._pump_on)
 
     def _pump_on(self) -> None:

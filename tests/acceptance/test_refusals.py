@@ -98,7 +98,7 @@ async def test_a_missing_topic_is_named(settings: Settings) -> None:
 @pytest.mark.parametrize("listener", ["api_listen", "admin_listen"])
 async def test_a_port_that_is_taken_is_named(settings: Settings, listener: str, occupied: str) -> None:
     words = last_words(await run("serve", environ=environ_of(settings, **{listener: occupied})), 1)
-    assert words.startswith(f"cannot listen on {occupied} (")
+    assert words.startswith(f"HELIOGRAPH_{listener.upper()}: cannot listen on {occupied} (")
     assert "address already in use" in words
 
 
