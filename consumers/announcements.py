@@ -149,13 +149,17 @@ class Relay:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, make one last pass, and return within about a second and a half whatever is away."""
         working = asyncio.create_task(self._work(stop), name="relay")
+        stopping = asyncio.create_task(stop.wait())
         try:
-            await stop.wait()
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
             self._woken.set()
             await asyncio.wait((working,), timeout=LAST_PASS)
+            if not stop.is_set():  # it does not end by itself
+                working.result()
         finally:
             working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+            stopping.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
             if self._producer is not None:
                 await _at_most(DISCONNECT, self._producer.stop())
 
@@ -185,6 +189,9 @@ class Relay:
                 then = "at the next start" if is_last else f"in {pause:.1f} s"
                 logger.warning("announcements wait (%s); trying again %s", reason_of(error), then)
                 logger.debug("why they wait", exc_info=True)
+                if self._producer is not None and pause >= LONGEST_PAUSE:  # perhaps it has failed for good: a new one
+                    producer, self._producer = self._producer, None
+                    await _at_most(DISCONNECT, producer.stop())
                 await first_of(stop, pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:

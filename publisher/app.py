@@ -62,7 +62,7 @@ HEADER_PREFIX = "x-nb-"
 INTAKE_GRACE = 1.0
 CLOSE_GRACE = 1.0
 #: Seconds between two rounds of each chore.
-RECOVER, COUNT, JUDGE, SWEEP = 1.0, 10.0, 60.0, 3600.0
+RECOVER, COUNT, JUDGE, SWEEP = 1.0, 10.0, 60.0, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ class Service:
     """One process of Heliograph, with the roles it was given."""
 
     addresses: Addresses
+    _quota: Quota
 
     def __init__(self, settings: Settings, roles: Collection[str] = ROLES, *, clock: Clock | None = None) -> None:
         """Take complete settings; nothing is opened yet."""
@@ -121,28 +122,31 @@ class Service:
         stop_intake = asyncio.Event()
         delivery = _task("deliver", self._worker.run(stop_delivery) if self._worker else stop_delivery.wait())
         intake = _task("consume", self._intake.run(stop_intake) if self._intake else stop_intake.wait())
-        beside = [_task("housekeeping", housekeeping.keep(self._chores, stop))]
+        beside = [_task("housekeeping", housekeeping.keep(self._chores, stop))] if self._chores else []
         beside += [_task("announce", self._relay.run(stop_delivery))] if self._relay else []
         stopping = _task("stop", stop.wait())
         code = EXIT_DONE
-        running = {delivery, intake, stopping}
+        running = {delivery, intake, stopping, *beside}
         while not stop.is_set() and code == EXIT_DONE:
             ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                break  # housekeeping ends by itself then
             for task in ended - {stopping}:
-                code = self._ended(task)
+                code = self._ended(task) or code
         stop_intake.set()
         await asyncio.wait((intake,), timeout=INTAKE_GRACE)
         await _cancel(intake, stopping)
         leaving = _task("leave the group", self._leave_group())
         stop_delivery.set()
         await asyncio.wait((delivery, leaving))
-        await asyncio.wait(beside, timeout=CLOSE_GRACE)
+        if beside:
+            await asyncio.wait(beside, timeout=CLOSE_GRACE)
         await _cancel(*beside)
         return code
 
     def _ended(self, task: asyncio.Task[object]) -> int:
         """Say what a role that ended by itself means for the process."""
-        error = task.exception()
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if isinstance(error, TooManyDeadLettersError):
             logger.error("intake stopped: %s", error)
             self._halted = str(error)
@@ -178,7 +182,11 @@ class Service:
         settings = self._settings
         retention = Retention(pool, settings)
         await retention.ensure()
-        self._chores.append(Chore("retention", SWEEP, retention.sweep))
+        self._quota = Quota(pool, settings.account_queue)
+        self._chores += [
+            Chore("retention", SWEEP, retention.sweep),
+            Chore("count full accounts", COUNT, self._quota.count),
+        ]
         if settings.kafka_bootstrap:  # a process that only delivers may leave announcing to others
             self._relay = Relay(
                 pool=pool,
@@ -258,8 +266,6 @@ class Service:
         self._consumer = broker.KafkaConsumer(settings, [settings.kafka_topic_events], metrics.rebalances.inc)
         self._stack.push_async_callback(self._leave_group)
         await broker.start_patiently(self._consumer, settings)
-        quota = Quota(pool, settings.account_queue)
-        self._chores.append(Chore("count full accounts", COUNT, quota.count))
         fan_out = FanOut(
             directory=directory,
             ids=self._ids,
@@ -268,7 +274,7 @@ class Service:
             choose=worker.choose if worker else _everything_waits,
             submit=worker.submit if worker else _nobody,
             wake=worker.wake if worker else lambda: None,
-            full=quota.full,
+            full=self._quota.full,
         )
         self._intake = Loop(
             consumer=self._consumer,
@@ -357,9 +363,11 @@ def _task(name: str, work: Coroutine[object, object, object]) -> asyncio.Task[ob
 
 
 async def _cancel(*tasks: asyncio.Task[object]) -> None:
+    """Cancel and wait, but not for ever for one that asks a database which does not answer."""
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    if tasks:
+        await asyncio.wait(tasks, timeout=CLOSE_GRACE)
 
 
 async def _within(seconds: float, close: Callable[[], Awaitable[None]]) -> None:

@@ -71,13 +71,14 @@ class FanOut:
         if not private and not public:
             return None
         sequences = await _number(connection, [*(event for event, _ in private), *public])
-        new = await self._enqueue(connection, private, sequences) if private else Enqueued((), ())
-        waiting = len(new.waiting)
-        for event in public:
+        waiting = 0
+        for event in public:  # first: thousands of rows take their time, which no lease should begin with
             message = self._message(event, next(sequences[PUBLIC, event.resource]))
             waiting += await queue.enqueue_public(
                 connection, message, sorted(selectors(event.type)), self._ids.stem(ids.DELIVERY), list(self._full())
             )
+        new = await self._enqueue(connection, private, sequences) if private else Enqueued((), ())
+        waiting += len(new.waiting)
 
         def after_commit() -> None:
             self._submit(new.leased)

@@ -28,8 +28,9 @@ class Chore(NamedTuple):
 async def keep(chores: Sequence[Chore], stop: asyncio.Event) -> None:
     """Do every chore in its rhythm until `stop`; one that fails is logged and tried again in the next round."""
     async with asyncio.TaskGroup() as group:
-        for chore in chores:
-            group.create_task(_repeat(chore, stop), name=chore.name)
+        tasks = [group.create_task(_repeat(chore, stop), name=chore.name) for chore in chores]
+    if any(task.cancelled() for task in tasks):  # a group is content with that; who keeps house is not
+        raise RuntimeError("a chore was cancelled from within")
 
 
 async def _repeat(chore: Chore, stop: asyncio.Event) -> None:

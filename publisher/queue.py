@@ -32,6 +32,8 @@ LIVE_STATES = ("pending", "leased", "retry")
 ENDED_STATES = ("delivered", "dropped", "cancelled")
 #: Endpoints passed in one statement while looking for those whose turn it is.
 STEPS = 1000
+#: Looks of one claim, where all it finds is to be cancelled: many endpoints that are gone must not use up its turn.
+ROUNDS = 10
 #: Deliveries of endpoints that are gone, cancelled in one transaction.
 CANCELLED_AT_ONCE = 1000
 
@@ -53,7 +55,7 @@ class Job:
     `attempt` counts from 1 over the delivery's life; `tried` is how many of its present schedule were made.
     `tried_for` and `age` are seconds since that schedule's first attempt and since the event's commit, by the
     database's clock. `taken_at` is monotonic: since when this process has it; for a fresh delivery (`is_fresh`) that
-    is the moment of the event's commit.
+    is the moment of the event's commit, and `leased_at` one just before its lease began, perhaps long before that.
     """
 
     id: str
@@ -65,7 +67,13 @@ class Job:
     tried_for: float = 0.0
     age: float = 0.0
     taken_at: float = field(default=0.0, compare=False)
+    leased_at: float | None = field(default=None, compare=False)
     is_fresh: bool = field(default=False, compare=False)
+
+    @property
+    def held_since(self) -> float:
+        """Return since when, at the latest, its lease has been running out; monotonic."""
+        return self.taken_at if self.leased_at is None else self.leased_at
 
 
 class Finished(NamedTuple):
@@ -158,6 +166,7 @@ async def enqueue(connection: Connection, messages: Sequence[Message], new: Enqu
     """Insert messages and their deliveries.
 
     COPY is half the work of INSERT on both sides; it cannot call now(), so the database's time is asked for first.
+    Leases begin at this moment, not at that of the transaction's beginning, which may have waited for others since.
     """
     [(now, lease_end)] = await connection.fetch(SQL["lease_end"], lease_seconds)
     await connection.copy_records_to_table("messages", records=messages, columns=MESSAGE_COLUMNS)
@@ -256,15 +265,16 @@ class PostgresQueue:
         """Take up to `limit` due deliveries; those whose endpoint is gone or inactive are cancelled."""
         room = room or Room()
         async with self._pool.acquire() as connection:
-            due = await self._whose_turn(connection, limit, room)
-            if not due:
-                return []
-            endpoints = await self._directory.of_ids(connection, due)
-            homeless = [endpoint_id for endpoint_id in due if endpoint_id not in endpoints]
-            if homeless:
-                await self._cancel(connection, homeless)
-            shares = allot([endpoint_id for endpoint_id in due if endpoint_id in endpoints], room, limit)
-            return await self._take(connection, shares, lease, endpoints)
+            for _ in range(ROUNDS):
+                due = await self._whose_turn(connection, limit, room)
+                endpoints = await self._directory.of_ids(connection, due) if due else {}
+                homeless = [endpoint_id for endpoint_id in due if endpoint_id not in endpoints]
+                if homeless:
+                    await self._cancel(connection, homeless)
+                shares = allot([endpoint_id for endpoint_id in due if endpoint_id in endpoints], room, limit)
+                if shares or not homeless:
+                    return await self._take(connection, shares, lease, endpoints)
+        return []
 
     async def _whose_turn(self, connection: Connection, limit: int, room: Rooms) -> list[str]:
         """Return up to `limit` endpoints with something due and room for it, going on where the last claim ended."""

@@ -10,7 +10,7 @@ ON CONFLICT (account_id, resource) DO UPDATE SET value = s.value + excluded.valu
 RETURNING account_id, resource, value
 
 -- name: lease_end
-SELECT now(), now() + make_interval(secs => $1)
+SELECT now(), clock_timestamp() + make_interval(secs => $1)
 
 -- name: enqueue_public
 -- Reads endpoints (owner: publisher/endpoints.py) here, so that a hundred thousand rows need not leave the database.

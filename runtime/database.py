@@ -31,6 +31,7 @@ TRANSIENT: tuple[type[BaseException], ...] = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InterfaceError,
+    asyncpg.ReadOnlySQLTransactionError,  # what was the primary is a standby now
 )
 
 

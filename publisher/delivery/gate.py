@@ -53,6 +53,7 @@ class _Known:
     allowance: int
     seen_at: float
     held: int = 0
+    held_fresh: int = 0
     running: dict[tuple[str, int], float] = field(default_factory=dict)
     running_fresh: int = 0
     outcomes: deque[tuple[float, bool]] = field(default_factory=deque)
@@ -126,13 +127,17 @@ class Gate:
         return known.allowance * each - known.held
 
     def of(self, endpoint_id: str) -> int:
-        """Return how many deliveries an endpoint may be given from the database now (`queue.Rooms`)."""
+        """Return how many deliveries an endpoint may be given from the database now (`queue.Rooms`).
+
+        Fresh ones that wait in hand do not count: an endpoint that always has some would never be given what waits.
+        """
         known = self._endpoints.get(endpoint_id)
         if known is None:
             return self._limits.unknown
         if self.is_full(known.account):
             return 0
-        return max(0, min(known.allowance - known.held, self._slots(known, self._clock.monotonic())))
+        left = known.allowance - known.running_fresh - (known.held - known.held_fresh)
+        return max(0, min(left, self._slots(known, self._clock.monotonic())))
 
     def is_full(self, account: str) -> bool:
         """Say whether an account has as many attempts under way as it may."""
@@ -165,11 +170,14 @@ class Gate:
             known = _Known(job.endpoint.account, self._limits.unknown, self._clock.monotonic())
             self._endpoints[job.endpoint.id] = known
         known.held += 1
+        known.held_fresh += job.is_fresh
         self._held[job.endpoint.account] += 1
 
     def let_go(self, job: Job) -> None:
         """Count one that is not in hand any more."""
-        self._endpoints[job.endpoint.id].held -= 1
+        known = self._endpoints[job.endpoint.id]
+        known.held -= 1
+        known.held_fresh -= job.is_fresh
         account = job.endpoint.account
         self._held[account] -= 1
         if not self._held[account]:

@@ -52,17 +52,17 @@ class Lane:
                 queued.append(job)
             self._size += 1
 
-    def starting(self, taken_after: float) -> Iterator[Job]:
+    def starting(self, leased_after: float) -> Iterator[Job]:
         """Yield jobs that may start now, one endpoint after the other, while there are slots; count them.
 
-        Those taken before `taken_after` (monotonic) have used up too much of their lease, and go to `stale`. So do
+        Those leased before `leased_after` (monotonic) have used up too much of their lease, and go to `stale`. So do
         claimed ones that their account's cap keeps from starting: they would hold slots that others could use.
         """
         while self._order and self.running < self.slots:
             endpoint_id = self._order.popleft()
             queued = self._jobs[endpoint_id]
             endpoint = queued[0].endpoint
-            while queued and queued[0].taken_at < taken_after:
+            while queued and queued[0].held_since < leased_after:
                 self.stale.append(queued.popleft())
                 self._size -= 1
             if not queued:

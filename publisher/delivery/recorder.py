@@ -67,13 +67,14 @@ class Recorder:
         while True:
             try:
                 held = await self._queue.record(group)
-            except TRANSIENT as error:
-                logger.warning(
-                    "%d results not recorded (%s); trying again in %.1f s", len(group), reason_of(error), pause
-                )
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
-            except Exception:
+            except Exception as error:
+                if isinstance(error, TRANSIENT) and not isinstance(error, ValueError):  # asyncpg's own is both
+                    logger.warning(
+                        "%d results not recorded (%s); trying again in %.1f s", len(group), reason_of(error), pause
+                    )
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, LONGEST_PAUSE)
+                    continue
                 if len(group) == 1:  # written off here; its lease ends and it is attempted again
                     logger.exception("the result of delivery %s cannot be recorded", group[0].delivery_id)
                     self._on_recorded(group, set())

@@ -43,6 +43,8 @@ CLAIM_PAUSE = 0.02
 TICK = 1.0
 #: Seconds the last results may take to be written at shutdown.
 LAST_WRITE = 1.5
+#: And what was cancelled, to end.
+LAST_END = 0.5
 
 
 class Worker:
@@ -85,6 +87,7 @@ class Worker:
         self._jobs: dict[tuple[str, int], Job] = {}
         self._fresh_jobs = 0
         self._is_pumping = False
+        self._is_ending = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._due = asyncio.Event()
         self._freed = asyncio.Event()
@@ -111,7 +114,11 @@ class Worker:
 
     def choose(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
         """Split new deliveries into those to be leased to this process and those that wait in the database."""
-        return self._gate.choose(jobs, self.room(), IN_HAND)
+        now = self._clock.monotonic()  # their leases begin after this, and the commit may take its time
+        chosen, waiting = self._gate.choose(jobs, self.room(), IN_HAND)
+        for job in chosen:
+            job.leased_at = now
+        return chosen, waiting
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Take jobs whose leases were taken in the transaction that has just been committed."""
@@ -147,16 +154,22 @@ class Worker:
                     while self._tasks:
                         await asyncio.wait(self._tasks)
         finally:
+            self._is_ending = True
             self._fresh.slots = self._claimed.slots = 0  # what ends from here on starts nothing new
             await _end(*self._tasks, *loops)
-        try:
-            async with asyncio.timeout(LAST_WRITE):
-                await self._recorder.flush()
-                await self._give_back(list(self._jobs.values()))
-        except Exception as error:  # what is not written is sent again when its lease is over
-            logger.warning("results not recorded at shutdown (%s)", reason_of(error))
+        writing = asyncio.create_task(self._write_last())  # not a timeout: a connection may not let itself be cancelled
+        if (await asyncio.wait((writing,), timeout=LAST_WRITE))[1]:
+            writing.cancel()
+            logger.warning("results not recorded at shutdown (no answer within %g s)", LAST_WRITE)
         for task in ended:
             task.result()  # no loop ends by itself: if one did, the process must not look healthy
+
+    async def _write_last(self) -> None:
+        try:
+            await self._recorder.flush()
+            await self._give_back(list(self._jobs.values()))
+        except Exception as error:  # what is not written is sent again when its lease is over
+            logger.warning("results not recorded at shutdown (%s)", reason_of(error))
 
     async def _claim(self) -> None:
         pause = FIRST_PAUSE
@@ -194,7 +207,7 @@ class Worker:
             self._pump()
 
     def _must_leave(self, job: Job) -> bool:
-        has_waited = self._clock.monotonic() - job.taken_at
+        has_waited = self._clock.monotonic() - job.held_since
         return has_waited > self._longest_wait or self._gate.is_open(job.endpoint.id)
 
     # --- one job ------------------------------------------------------------------------------------------------
@@ -244,6 +257,13 @@ class Worker:
         succeeded = False
         try:
             succeeded = await self._attempt(job)
+        except BaseException as error:
+            if not self._is_ending:  # not cut off but broken: nobody will record it, and its slot must not be lost
+                logger.exception("the attempt of delivery %s broke off; it is made again after its lease", job.id)
+                self._let_go(job.id, job.lease)
+                self._freed.set()
+            if self._is_ending or not isinstance(error, Exception | asyncio.CancelledError):
+                raise
         finally:
             lane.ended(job, succeeded=succeeded)
             self._fresh.unpark(job.endpoint.account)
@@ -270,7 +290,7 @@ class Worker:
         verdict = outcome.decide(
             result,
             attempt=job.tried + 1,
-            elapsed=job.tried_for + duration,
+            elapsed=self._elapsed(job) + duration,
             asked=self._asked(response),
             policy=job.endpoint.policy,
             rng=self._rng,
@@ -292,6 +312,13 @@ class Worker:
             )
         )
         return result is Result.OK
+
+    def _elapsed(self, job: Job) -> float:
+        """Return for how long a delivery has been tried; one that had to wait for a probe, since its event.
+
+        Otherwise the oldest of a pile would get their first attempts one probe after the other, none its last.
+        """
+        return max(job.tried_for, job.age) if self._gate.is_open(job.endpoint.id) else job.tried_for
 
     def _asked(self, response: Response | None) -> float | None:
         if response is None or response.retry_after is None:
@@ -329,6 +356,8 @@ def _text(response: Response | None) -> str | None:
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel and wait, but not for ever for one that asks a database which does not answer."""
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    if tasks:
+        await asyncio.wait(tasks, timeout=LAST_END)

@@ -306,6 +306,16 @@ async def test_only_as_many_are_leased_as_there_is_room(bench: Bench, room: int,
     assert bench.woken == (1 if leased < 6 else 0)
 
 
+async def test_a_lease_begins_when_it_is_taken_however_long_the_transaction_has_waited(bench: Bench) -> None:
+    await bench.subscribe("*")
+    async with bench.connection.transaction():
+        begun = await bench.connection.fetchval("SELECT now()")
+        await bench.connection.execute("SELECT pg_sleep(0.3)")  # another consumer's transaction has the same event
+        await bench.fan_out(bench.connection, [an_event()])
+        due_at = await bench.connection.fetchval("SELECT due_at FROM queue")
+    assert (due_at - begun).total_seconds() >= LEASE_SECONDS + 0.3
+
+
 async def test_what_is_new_for_a_full_account_is_logged_as_cancelled_and_nothing_else_changes(bench: Bench) -> None:
     full = await bench.subscribe("*", account="acct_full")
     other = await bench.subscribe("*", account="acct_other")

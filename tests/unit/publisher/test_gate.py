@@ -110,6 +110,27 @@ def test_fresh_deliveries_of_an_unknown_endpoint_may_use_what_little_there_is(ga
     assert slots(gate, endpoint(), is_fresh=True) == 2
 
 
+def test_what_is_fresh_and_in_hand_takes_no_room_from_what_waits_in_the_database(gate: Gate) -> None:
+    run(gate, 50, succeeded=True)
+    fresh = [job(number) for number in range(1000, 1040)]
+    for each in fresh:
+        each.is_fresh = True
+        gate.hold(each)
+    for each in fresh[:6]:
+        gate.start(each, is_fresh=True)
+    assert not gate.admits(endpoint(), is_fresh=True)
+    assert gate.of("we_1") == 2
+    claimed = [job(1), job(2)]
+    for each in claimed:
+        gate.hold(each)
+    assert gate.of("we_1") == 0
+    for each in claimed:
+        gate.let_go(each)
+    for each in fresh:
+        gate.let_go(each)
+    assert gate.of("we_1") == 2
+
+
 # --- stalls ----------------------------------------------------------------------------------------------------------
 
 
