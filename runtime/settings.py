@@ -154,6 +154,14 @@ class Settings(BaseSettings):
         listen_address(value)
         return value
 
+    @field_validator("public_url")
+    @classmethod
+    def _public_url(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[!-~]+", value):
+            msg = "must be http(s)://host in printable ASCII without spaces or line ends: it is sent in a header"
+            raise ValueError(msg)
+        return value
+
     @field_validator("kafka_bootstrap")
     @classmethod
     def _bootstrap(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,13 +8,16 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import asyncpg
 import gnupg
 import typer
 import uvloop
 
 from consumers import broker
 from migrations import runner
+from publisher import endpoint_secrets
 from publisher.cli import context
+from publisher.secrets import Vault
 from runtime.clock import SystemClock
 from runtime.database import TRANSIENT, address_of, open_pool
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, UnreachableError, reason_of
@@ -23,10 +26,17 @@ from runtime.settings import SettingsError, variable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runtime.database import Connection
     from runtime.settings import Settings
 
 #: Doctor asks once and answers; it does not wait for servers to come up.
 PATIENCE = 3.0
+#: Tables the user does not own: partitions are made and dropped by their owner alone.
+NOT_OWNED = """
+SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class
+WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+    AND NOT pg_has_role(relowner, 'USAGE')
+"""
 #: Receivers refuse timestamps more than five minutes off; complain long before.
 TOLERATED_SKEW = 5.0
 OLDEST_GPG = (2, 2)
@@ -42,7 +52,7 @@ class Finding:
 
 
 def doctor(ctx: typer.Context) -> int:
-    """Check settings, database, broker, topics, gpg and clock; say what to do about each failure."""
+    """Check settings, database, secrets, broker, topics, gpg and clock; say what to do about each failure."""
     logging.disable(logging.WARNING)
     try:
         settings = context.of(ctx).settings(startup_timeout=PATIENCE)
@@ -94,6 +104,9 @@ async def _database(settings: Settings) -> list[Finding]:
             version = str(connection.get_server_version().major)
             found, needed = await runner.current(connection), runner.head()
             seconds = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+            ready = (
+                [] if runner.is_behind(found) else [await _rights(connection), *await _secrets(connection, settings)]
+            )
     except TRANSIENT as error:
         return [Finding("database", f"{address}: {reason_of(error)}", "see the server's log")]
     finally:
@@ -103,10 +116,34 @@ async def _database(settings: Settings) -> list[Finding]:
         Finding(
             "schema",
             f"at migration {found or 'none'}, this release needs {needed}",
-            "" if found == needed else "run heliograph migrate",
+            "run heliograph migrate" if runner.is_behind(found) else "",
         ),
+        *ready,
         _clock(abs(SystemClock().unix() - seconds)),
     ]
+
+
+async def _rights(connection: Connection) -> Finding:
+    """A user who may not write lets the service start and then do nothing."""
+    if await connection.fetchval("SHOW transaction_read_only") == "on":
+        advice = "name the primary in HELIOGRAPH_DATABASE_URL, and a user without default_transaction_read_only"
+        return Finding("rights", "the session is read-only", advice)
+    if others := await connection.fetchval(NOT_OWNED):
+        advice = "name their owner in HELIOGRAPH_DATABASE_URL, or make this user a member of that role"
+        return Finding("rights", f"this user does not own: {others}", advice)
+    return Finding("rights", "owns its tables, may write")
+
+
+async def _secrets(connection: Connection, settings: Settings) -> list[Finding]:
+    """A key that opens nothing fails every attempt, and the customers' deliveries run out of retries."""
+    if settings.secret_keys is None:  # said by the first finding
+        return []
+    try:
+        faults = await endpoint_secrets.unopened(connection, Vault(settings.keys()))
+    except asyncpg.InsufficientPrivilegeError:  # said by `rights`
+        return []
+    advice = "put the key back into HELIOGRAPH_SECRET_KEYS, behind the first one, and restart" if faults else ""
+    return [Finding("secrets", "; ".join(faults) or "one of each key opens", advice)]
 
 
 def _clock(skew: float) -> Finding:
@@ -125,6 +162,8 @@ async def _broker(settings: Settings) -> list[Finding]:
     except UnreachableError as error:
         advice = "start Kafka there, or correct HELIOGRAPH_KAFKA_BOOTSTRAP and HELIOGRAPH_KAFKA_SECURITY_PROTOCOL"
         return [Finding("broker", str(error), advice)]
+    except SettingsError as error:
+        return [Finding("broker", str(error), "correct it; `heliograph config` explains every setting")]
     needed = {
         settings.kafka_topic_events,
         settings.kafka_topic_dead_letters,

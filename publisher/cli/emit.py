@@ -19,8 +19,8 @@ from consumers.catalogue import CATALOGUE
 from consumers.decode import InvalidRecordError, Reason, Record, decode
 from consumers.encode import cloud_event
 from publisher.cli import context
-from publisher.cli.context import CommandUsageError
-from runtime.lifecycle import EXIT_DONE
+from publisher.cli.context import CommandError, CommandUsageError
+from runtime.lifecycle import EXIT_DONE, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,14 @@ def emit(
 
     _check(make())
     settings.require("kafka_bootstrap")
-    uvloop.run(_produce(settings, make, count))
+    try:
+        uvloop.run(_produce(settings, make, count))
+    except broker.TRANSIENT as error:
+        address, topic = ",".join(settings.kafka_bootstrap), settings.kafka_topic_events
+        raise CommandError(
+            f"Kafka at {address} has not taken it for {topic} ({reason_of(error)}): is there such a topic? "
+            f"`heliograph doctor` looks"
+        ) from None
     typer.echo(
         f"{count} {event_type} produced to {settings.kafka_topic_events}" + (f" for {account}" if account else "")
     )

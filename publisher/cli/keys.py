@@ -47,17 +47,22 @@ def rotate_secrets(ctx: typer.Context) -> int:
 
 async def _reseal(connection: Connection, vault: Vault) -> tuple[int, int, int]:
     stale, current = await endpoint_secrets.count(connection, vault)
-    seen = written = unopened = 0
+    seen = written = 0
+    unopened: set[str] = set()
     is_terminal = sys.stderr.isatty()
     with Progress(disable=not is_terminal or stale <= endpoint_secrets.BATCH, transient=True) as progress:
         task = progress.add_task("re-encrypting", total=stale)
         async for batch in endpoint_secrets.reseal(connection, vault):
             for error in batch.unopened:
                 typer.echo(f"{error}; it is left as it is", err=True)
+                unopened.add(str(error))
             if not is_terminal and (seen + batch.seen) // LINE_EVERY > seen // LINE_EVERY:
                 typer.echo(f"{seen + batch.seen} of {stale} secrets seen", err=True)
             seen += batch.seen
             written += batch.written
-            unopened += len(batch.unopened)
             progress.advance(task, batch.seen)
-    return written, current, unopened
+    for fault in await endpoint_secrets.unopened(connection, vault):  # the first key may have been replaced by another
+        if fault not in unopened:
+            typer.echo(f"{fault}; it is left as it is", err=True)
+            unopened.add(fault)
+    return written, current, len(unopened)

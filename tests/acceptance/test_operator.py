@@ -110,12 +110,15 @@ async def test_config_lists_every_setting_with_where_it_stands(tmp_path: Path) -
 # --- doctor -----------------------------------------------------------------------------------------------------
 
 
+CHECKS = ("settings", "database", "schema", "rights", "secrets", "clock", "broker", "topics", "gpg")
+
+
 async def test_doctor_finds_nothing_where_all_is_well(settings: Settings) -> None:
     finished = await run("doctor", environ=environ_of(settings))
     assert finished.code == 0, finished
     checks = [line.split()[:2] for line in finished.stdout[:-1]]
-    assert checks == [["ok", name] for name in ("settings", "database", "schema", "clock", "broker", "topics", "gpg")]
-    assert finished.stdout[-1] == "all 7 checks passed"
+    assert checks == [["ok", name] for name in CHECKS]
+    assert finished.stdout[-1] == "all 9 checks passed"
     assert finished.stderr == []
 
 
@@ -156,6 +159,30 @@ async def test_doctor_names_each_failure_and_what_to_do(
             assert remedy.lstrip().startswith("-> ")
             assert advice in remedy
         assert re.fullmatch(rf"{len(expected)} of \d checks failed", finished.stdout[-1])
+
+
+async def test_doctor_sees_a_key_that_opens_nothing_and_a_session_that_may_not_write(settings: Settings) -> None:
+    environ = environ_of(settings)
+    added = await run("webhook", "add", "--account", ACCOUNT, "--url", "https://example.com/", environ=environ)
+    assert added.code == 0, added
+    known = environ[variable("secret_keys")].partition(":")[0]
+    other = base64.b64encode(bytes(32)).decode()
+    for keys, said in (
+        (f"none:{other}", "which is not in HELIOGRAPH_SECRET_KEYS"),
+        (f"{known}:{other}", "does not open"),
+    ):
+        finished = await run("doctor", environ={**environ, variable("secret_keys"): keys})
+        assert finished.code == 1, finished
+        assert any(line.startswith("FAIL  secrets") and said in line for line in finished.stdout), finished
+    read_only = dict(environ)
+    separator = "&" if "?" in environ[DATABASE_URL] else "?"
+    read_only[DATABASE_URL] += f"{separator}default_transaction_read_only=on"
+    finished = await run("doctor", environ=read_only)
+    assert any(line.startswith("FAIL  rights") for line in finished.stdout), finished
+    refused = await run("webhook", "add", "--account", ACCOUNT, "--url", "https://example.com/", environ=read_only)
+    assert refused.stderr == [
+        "heliograph: HELIOGRAPH_DATABASE_URL: cannot execute INSERT in a read-only transaction"
+    ], refused
 
 
 # --- webhook ----------------------------------------------------------------------------------------------------
@@ -283,6 +310,15 @@ async def test_secrets_are_re_encrypted_once_and_those_that_do_not_open_are_name
     assert (failed.code, failed.stdout) == (1, [f"0 secrets {words} 3 already were, 1 could not be opened"])
     reason = "was sealed with key 'old', which is not in HELIOGRAPH_SECRET_KEYS"
     assert failed.stderr == [f"the secret of endpoint {lost} {reason}; it is left as it is"]
+
+
+async def test_another_key_under_the_same_name_is_not_taken_for_the_one_that_sealed(settings: Settings) -> None:
+    await run("webhook", "add", "--account", ACCOUNT, "--url", "https://example.com/", environ=environ_of(settings))
+    other = f"test:{base64.b64encode(bytes(32)).decode()}"
+    finished = await run("keys", "rotate-secrets", environ=environ_of(settings, secret_keys=other))
+    summary = "0 secrets re-encrypted with key 'test', 1 already were, 1 could not be opened"
+    assert (finished.code, finished.stdout) == (1, [summary])
+    assert "does not open with key 'test'" in finished.stderr[0]
 
 
 # --- emit -------------------------------------------------------------------------------------------------------

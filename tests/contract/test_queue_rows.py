@@ -80,6 +80,7 @@ async def test_a_pile_of_an_inactive_endpoint_is_cancelled_in_transactions_of_a_
     bench: PostgresBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_module, "CANCELLED_AT_ONCE", 40)
+    monkeypatch.setattr(queue_module, "ROUNDS", 1)
     for number in range(100):
         await bench.add(str(number))
     await bench.remove_endpoint()

@@ -170,6 +170,13 @@ async def test_running_again_changes_nothing(dsn: str, connection: Connection) -
     assert await connection.fetchval("SELECT count(*) FROM inbox") == 1
 
 
+async def test_a_later_releases_schema_is_left_alone_and_fit(empty: str) -> None:
+    await _migrate(empty)
+    await _ask(empty, "UPDATE alembic_version SET version_num = '9999' RETURNING 1")
+    assert await _migrate(empty) == ("9999", "9999")
+    assert [runner.is_behind(found) for found in (None, "0001", runner.head(), "9999")] == [True, True, False, False]
+
+
 async def test_two_processes_at_once_queue_up_and_both_succeed(empty: str, dsn: str) -> None:
     gate = await asyncpg.connect(empty)
     await gate.execute("SELECT pg_advisory_lock($1)", LOCK)

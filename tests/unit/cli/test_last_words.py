@@ -35,6 +35,11 @@ from runtime.settings import SettingsError
             1,
             'HELIOGRAPH_DATABASE_URL: database "x" does not exist',
         ),
+        (
+            asyncpg.ReadOnlySQLTransactionError("cannot execute INSERT in a read-only transaction"),
+            1,
+            "HELIOGRAPH_DATABASE_URL: cannot execute INSERT in a read-only transaction",
+        ),
         (KeyError("x"), 1, "KeyError: 'x' (this is a bug; --debug shows where)"),
         (ValueError("two\nlines"), 1, "ValueError: two lines (this is a bug; --debug shows where)"),
         (ZeroDivisionError(), 1, "ZeroDivisionError: ZeroDivisionError (this is a bug; --debug shows where)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import TopicPartition
@@ -13,6 +13,9 @@ from aiokafka.errors import MessageSizeTooLargeError, NotEnoughReplicasError
 
 from consumers import broker
 from runtime import settings as runtime_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def security(**given: Any) -> dict[str, Any]:
@@ -119,3 +122,13 @@ async def test_sending_is_over_when_every_record_is_acknowledged(
         client.acknowledgements[1].set_exception(answer)
     with contextlib.nullcontext() if expected is None else pytest.raises(expected):
         await asyncio.wait_for(sending, 10)
+
+
+async def test_a_file_without_a_certificate_is_a_setting_that_is_wrong(tmp_path: Path) -> None:
+    garbage = tmp_path / "ca.pem"
+    garbage.write_text("none")
+    given = runtime_settings.load(
+        environ={}, kafka_bootstrap="127.0.0.1:1", kafka_security_protocol="SSL", kafka_ssl_cafile=garbage
+    )
+    with pytest.raises(runtime_settings.SettingsError, match=r"^HELIOGRAPH_KAFKA_SSL_CAFILE: cannot be used"):
+        await broker.list_topics(given)

@@ -127,7 +127,10 @@ class Terminal(io.StringIO):
 def _logging_as_it_was() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    chatty = {name: logging.getLogger(name).level for name in ("aiokafka", "asyncio", "alembic", "aiohttp.access")}
+    chatty = {
+        name: logging.getLogger(name).level
+        for name in ("aiokafka", "asyncpg.pool", "asyncio", "alembic", "aiohttp.access")
+    }
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -160,6 +163,12 @@ def test_the_level_is_the_setting_s_and_debug_shows_everything(capsys: pytest.Ca
     logs.configure(load(environ={}, log_level="error"), debug=True)
     logging.getLogger("publisher").debug("yes")
     assert orjson.loads(capsys.readouterr().err)["message"] == "yes"
+
+
+def test_a_pool_that_reconnects_shows_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(load(environ={}))
+    logging.getLogger("asyncpg.pool").warning("Failed to restore", exc_info=_raised())
+    assert capsys.readouterr().err == ""
 
 
 def test_configuring_twice_writes_once(capsys: pytest.CaptureFixture[str]) -> None:

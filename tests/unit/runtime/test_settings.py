@@ -381,3 +381,9 @@ def test_no_rendering_of_the_settings_tells_a_secret() -> None:
     for text in (repr(made), str(made), repr(made.model_dump()), made.model_dump_json()):
         assert "hunter2" not in text
         assert KEY not in text
+
+
+@pytest.mark.parametrize("url", ["https://hooks.example\n", "https://a b", "https://ä.example", "hooks.example"])
+def test_a_public_url_that_would_break_every_request_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^HELIOGRAPH_PUBLIC_URL: must be"):
+        load(environ={"HELIOGRAPH_PUBLIC_URL": url})
