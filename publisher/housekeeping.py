@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+#: Seconds between two tries of a chore that keeps failing, where its rhythm is quicker.
+LONGEST_PAUSE = 60.0
+
+
 class Chore(NamedTuple):
     """Some work and the seconds between two rounds of it; the first one begins at once."""
 
@@ -26,7 +30,7 @@ class Chore(NamedTuple):
 
 
 async def keep(chores: Sequence[Chore], stop: asyncio.Event) -> None:
-    """Do every chore in its rhythm until `stop`; one that fails is logged and tried again in the next round."""
+    """Do every chore in its rhythm until `stop`; one that fails is logged and tried again, less and less often."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_repeat(chore, stop), name=chore.name) for chore in chores]
     if any(task.cancelled() for task in tasks):  # a group is content with that; who keeps house is not
@@ -34,10 +38,15 @@ async def keep(chores: Sequence[Chore], stop: asyncio.Event) -> None:
 
 
 async def _repeat(chore: Chore, stop: asyncio.Event) -> None:
+    pause = chore.every
     while not stop.is_set():
         try:
             await chore.work()
-        except Exception as error:  # whatever it was, the next round may fare better
-            logger.warning("%s: %s; trying again in %g s", chore.name, reason_of(error), chore.every)
+            pause = chore.every
+        except Exception as error:  # whatever it was, another round may fare better
+            logger.warning("%s: %s; trying again in %g s", chore.name, reason_of(error), pause)
             logger.debug("why it failed", exc_info=True)
-        await first_of(stop, chore.every)
+            await first_of(stop, pause)
+            pause = max(chore.every, min(pause * 2, LONGEST_PAUSE))
+        else:
+            await first_of(stop, pause)

@@ -338,6 +338,8 @@ class Worker:
 
     async def _give_back(self, jobs: Sequence[Job]) -> None:
         """Release jobs that were not attempted; whoever claims them has a whole lease again."""
+        if not jobs:
+            return
         try:
             await self._queue.release(jobs)
         except Exception as error:  # their leases end by themselves

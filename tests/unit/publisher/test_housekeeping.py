@@ -57,5 +57,18 @@ async def test_one_that_fails_is_tried_again_and_disturbs_nobody(caplog: pytest.
     ] * 2
 
 
+async def test_one_that_keeps_failing_is_tried_less_and_less_often(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "LONGEST_PAUSE", 0.003)
+    failing, stop = Work(failures=4), asyncio.Event()
+    keeping = asyncio.create_task(housekeeping.keep([Chore("failing", 0.001, failing)], stop))
+    await failing.until(6)
+    stop.set()
+    await keeping
+    said = [record.getMessage().partition("trying again in ")[2] for record in caplog.records]
+    assert said == ["0.001 s", "0.002 s", "0.003 s", "0.003 s"]
+
+
 async def test_with_nothing_to_do_it_ends() -> None:
     await housekeeping.keep([], asyncio.Event())
