@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import orjson
 import typer
@@ -111,20 +111,20 @@ def rotate(
 @group.command()
 def pause(ctx: typer.Context, endpoint: Which, account: Whose) -> int:
     """Stop delivering to an endpoint until it is enabled; what happens meanwhile is not kept for it."""
-    settings = context.of(ctx).settings()
-    directory = _directory(settings)
-    paused = _run(settings, lambda connection: directory.update(connection, account, endpoint, status="paused"))
-    _print(asdict(paused))
-    return EXIT_DONE
+    return _set_status(ctx, endpoint, account, "paused")
 
 
 @group.command()
 def enable(ctx: typer.Context, endpoint: Which, account: Whose) -> int:
     """Deliver again to an endpoint that was paused or disabled."""
+    return _set_status(ctx, endpoint, account, "active")
+
+
+def _set_status(ctx: typer.Context, endpoint: str, account: str, status: Literal["active", "paused"]) -> int:
     settings = context.of(ctx).settings()
     directory = _directory(settings)
-    enabled = _run(settings, lambda connection: directory.update(connection, account, endpoint, status="active"))
-    _print(asdict(enabled))
+    changed = _run(settings, lambda connection: directory.update(connection, account, endpoint, status=status))
+    _print(asdict(changed))
     return EXIT_DONE
 
 
