@@ -1,4 +1,4 @@
-"""The only file that imports aiokafka: records in, offsets back, records out, topics looked up and looked through.
+"""The only file that imports aiokafka: records in, offsets back, records out, topics looked up and held whole.
 
 Choices that are not defaults, with the trap each avoids: values are consumed as bytes (a raising deserialiser
 loops for ever); offsets are committed explicitly (an argument-less commit follows the position, which moves
@@ -12,41 +12,46 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     IllegalStateError,
     KafkaError,
     MessageSizeTooLargeError,
+    OffsetOutOfRangeError,
     TopicAlreadyExistsError,
     for_code,
 )
 
-from runtime.lifecycle import UnreachableError, reason_of, until_reachable
+from runtime.lifecycle import reason_of, until_reachable
 from runtime.settings import SettingsError, variable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 
     from consumers.decode import Record
     from runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 REQUEST_TIMEOUT_MS = 10_000
 #: Kafka answers a fetch as soon as there is a record; a broker that keeps it for the whole wait (the embedded one)
 #: would add half a second to every event and make bursts of them.
 FETCH_WAIT_MS = 20
-#: Records a reader takes at once, and how long it waits for more before it asks whether it is through.
-READ_AT_ONCE, READ_WAIT_MS = 100, 250
+#: How long a broker may hold back its answer to whoever looks through a topic and has reached its end.
+READ_WAIT_MS = 250
 #: Room for a record that is refused as too large and still has to reach the dead letters.
 PRODUCER_MAX_BYTES = 32 * 1024 * 1024
 
+CLEANUP_POLICY = "cleanup.policy"
+
 #: What a broker that is down, starting or changing hands raises: worth another try.
 TRANSIENT: tuple[type[BaseException], ...] = (KafkaError, OSError, TimeoutError)
+#: What it raises, among them, when it is asked for an offset that it does not have, or has no more.
+OUT_OF_RANGE: type[BaseException] = OffsetOutOfRangeError
 
 
 class Partition(NamedTuple):
@@ -195,89 +200,6 @@ class KafkaProducer:
             raise RecordTooLargeError(str(error)) from None
 
 
-class TopicReader:
-    """Reads a topic without a group: nothing is committed, and nobody's partitions move."""
-
-    def __init__(self, client: AIOKafkaConsumer, address: str, patience: float) -> None:
-        """Take a started client that has all partitions; `open_reader` makes one."""
-        self._client = client
-        self._address = address
-        self._patience = patience
-
-    async def records(self, *, since_ms: int | None = None, last: int | None = None) -> AsyncGenerator[Record]:
-        """Yield what is there now, from the beginning to the end, in order within each partition.
-
-        `since_ms` (Unix milliseconds) leaves out what is older; `last` begins at most so many records before each
-        partition's end, or a little earlier. Raises `UnreachableError` when the broker stops answering.
-        """
-        starts = await self._answer(self._starts(since_ms, last))
-        async for record in self._read(starts):
-            if since_ms is None or record.timestamp >= since_ms:
-                yield record
-
-    async def record(self, partition: int, offset: int) -> Record | None:
-        """Return the record at these coordinates; None where there is none, or none any more."""
-        async with contextlib.aclosing(self._read({partition: offset})) as found:
-            async for record in found:  # the first one stands elsewhere where this offset is gone
-                return record if record.offset == offset else None
-        return None
-
-    async def _starts(self, since_ms: int | None, last: int | None) -> dict[int, int]:
-        partitions = self._client.assignment()
-        starts = {each.partition: first for each, first in (await self._client.beginning_offsets(partitions)).items()}
-        if last is not None:
-            for each, end in (await self._client.end_offsets(partitions)).items():
-                starts[each.partition] = max(starts[each.partition], end - last)
-        if since_ms is not None:
-            found = await self._client.offsets_for_times(dict.fromkeys(partitions, max(0, since_ms)))
-            for each, first in found.items():
-                if first is not None:  # or there is nothing that young, which reading finds out
-                    starts[each.partition] = max(starts[each.partition], first.offset)
-        return starts
-
-    async def _read(self, starts: Mapping[int, int]) -> AsyncGenerator[Record]:
-        """Yield from these offsets to where each partition ended when it first answered.
-
-        The end is taken from that answer: asked for offsets, the embedded broker names the last batch's beginning.
-        """
-        remaining = {each: starts[each.partition] for each in self._client.assignment() if each.partition in starts}
-        ends: dict[TopicPartition, int] = {}
-        for where, offset in remaining.items():
-            self._client.seek(where, offset)
-        while remaining:
-            batches, through = await self._answer(self._next(remaining, ends))
-            for where, records in batches.items():
-                for record in records:
-                    if record.offset < ends[where]:
-                        yield record
-            for where in through:
-                del remaining[where]
-
-    async def _next(
-        self, remaining: Mapping[TopicPartition, int], ends: dict[TopicPartition, int]
-    ) -> tuple[Mapping[TopicPartition, Sequence[Record]], Sequence[TopicPartition]]:
-        """Return records, and the partitions that are read to their end; there is one of the two. Fills in `ends`."""
-        while True:
-            batches: Mapping[TopicPartition, Sequence[Record]] = await self._client.getmany(
-                *remaining, timeout_ms=READ_WAIT_MS, max_records=READ_AT_ONCE
-            )
-            for where in remaining.keys() - ends.keys():
-                if (end := self._client.last_stable_offset(where)) is not None:
-                    ends[where] = end
-            through = [each for each in ends.keys() & remaining if await self._client.position(each) >= ends[each]]
-            if batches or through:
-                return batches, through
-
-    async def _answer(self, asked: Awaitable[T]) -> T:
-        """Wait for the broker's answer, within bounds of time."""
-        try:
-            async with asyncio.timeout(self._patience) as limit:
-                return await asked
-        except TRANSIENT as error:
-            reason = f"nothing for {self._patience:g} s" if limit.expired() else reason_of(error)
-            raise UnreachableError(f"Kafka at {self._address} does not answer any more ({reason})") from None
-
-
 async def start_patiently(client: KafkaConsumer | KafkaProducer, settings: Settings) -> None:
     """Start `client`, waiting up to `startup_timeout` for a broker that is not up yet."""
     await until_reachable(
@@ -290,17 +212,18 @@ async def start_patiently(client: KafkaConsumer | KafkaProducer, settings: Setti
 
 
 @contextlib.asynccontextmanager
-async def open_reader(settings: Settings, topic: str) -> AsyncIterator[TopicReader]:
-    """Open a reader of `topic`, which exists: asked for one that does not, a broker may make it.
+async def open_topic(settings: Settings, topic: str, *, begins_again: bool) -> AsyncIterator[AIOKafkaConsumer]:
+    """Open a client that has all partitions of `topic`, in no group: consumers/reader.py reads with it.
 
-    Raises `UnreachableError` when no broker answers in time.
+    The topic exists: asked for one that does not, a broker may make it. Offsets out of range begin again at the first
+    record, or raise `OUT_OF_RANGE`. Raises `UnreachableError` when no broker answers in time.
     """
 
     async def connect() -> AIOKafkaConsumer:
         client = AIOKafkaConsumer(
             topic,
             group_id=None,
-            auto_offset_reset="earliest",
+            auto_offset_reset="earliest" if begins_again else "none",
             enable_auto_commit=False,
             isolation_level="read_committed",
             request_timeout_ms=REQUEST_TIMEOUT_MS,
@@ -317,7 +240,7 @@ async def open_reader(settings: Settings, topic: str) -> AsyncIterator[TopicRead
     address = ",".join(settings.kafka_bootstrap)
     client = await until_reachable("Kafka", address, connect, errors=TRANSIENT, timeout=settings.startup_timeout)
     try:
-        yield TopicReader(client, address, settings.startup_timeout)
+        yield client
     finally:
         # While its broker is away, stopping a consumer raises the cancellation of its own fetches as if it were ours.
         await asyncio.gather(client.stop(), return_exceptions=True)
@@ -338,13 +261,33 @@ async def list_topics(settings: Settings) -> frozenset[str]:
     return await until_reachable("Kafka", address, connect, errors=TRANSIENT, timeout=settings.startup_timeout)
 
 
-async def create_topics(settings: Settings, partitions: Mapping[str, int]) -> None:
+async def is_compacted(settings: Settings, topic: str) -> bool:
+    """Say whether a topic that exists keeps each key's last record; raises what the broker raises."""
+    admin = AIOKafkaAdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **_security(settings))
+    try:
+        await admin.start()
+        [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    finally:
+        await admin.close()
+    policies = [entry[1] for *_, entries in answer.resources for entry in entries if entry[0] == CLEANUP_POLICY]
+    return any("compact" in policy for policy in policies)
+
+
+async def create_topics(settings: Settings, partitions: Mapping[str, int], compacted: Collection[str] = ()) -> None:
     """Create topics with one replica (embedded broker, tests); those that exist are left as they are."""
     admin = AIOKafkaAdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **_security(settings))
     await admin.start()
     try:
         response = await admin.create_topics(
-            [NewTopic(name, num_partitions=count, replication_factor=1) for name, count in partitions.items()]
+            [
+                NewTopic(
+                    name,
+                    num_partitions=count,
+                    replication_factor=1,
+                    topic_configs={CLEANUP_POLICY: "compact"} if name in compacted else {},
+                )
+                for name, count in partitions.items()
+            ]
         )
         for topic, code, *_ in response.topic_errors:
             error = cast("type[KafkaError]", for_code(code))

@@ -34,7 +34,7 @@ UNKNOWN_TYPE = "unknown"
 
 _STRUCTURED = re.compile(r"application/cloudevents\+json(\s*;.*)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,99}")
+ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,99}")
 #: W3C Trace Context, version 00; a trace or span of zeros is invalid.
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})")
@@ -203,7 +203,7 @@ def _check_attributes(envelope: _Envelope) -> None:
             raise InvalidRecordError(
                 Reason.ENVELOPE, f"`{name}` is empty, longer than {MAX_ATTRIBUTE_CHARS} or has control characters"
             )
-    if envelope.account is not None and not _ACCOUNT.fullmatch(envelope.account):
+    if envelope.account is not None and not ACCOUNT.fullmatch(envelope.account):
         raise InvalidRecordError(Reason.ENVELOPE, "`account` is not an account id")
     content_type = (envelope.datacontenttype or "application/json").partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
@@ -246,10 +246,10 @@ def _schema_reason(error: ValidationError) -> Reason:
     return Reason.JSON if error.errors(include_input=False)[0]["type"] == "json_invalid" else Reason.SCHEMA
 
 
-def describe(error: ValidationError) -> str:
-    """Return what is wrong with `data`, field by field, in one line and without the offending values."""
+def describe(error: ValidationError, within: str = "data") -> str:
+    """Return what is wrong with what stands in `within`, field by field, in one line, without the offending values."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [f"{'.'.join(map(str, ('data', *problem['loc'])))}: {problem['msg']}" for problem in problems[:5]]
+    shown = [f"{'.'.join(map(str, (within, *problem['loc'])))}: {problem['msg']}" for problem in problems[:5]]
     if len(problems) > len(shown):
         shown.append(f"and {len(problems) - len(shown)} more")
     return "; ".join(shown)

@@ -12,15 +12,30 @@ import typer
 from typer.exceptions import Exit, TyperException
 
 from publisher import VERSION
-from publisher.cli import config, database, deadletters, deliveries, demo, doctor, emit, keys, serve, webhook
+from publisher.cli import (
+    asyncapi,
+    config,
+    database,
+    deadletters,
+    deliveries,
+    demo,
+    doctor,
+    emit,
+    keys,
+    openapi,
+    serve,
+    token,
+    webhook,
+)
 from publisher.cli.context import CommandError, CommandUsageError, Context
+from publisher.profiles import ProfileError
 from publisher.roles import NotReadyError
 from publisher.secrets import SealError
 from runtime.embedded import EmbeddedError
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, UnreachableError, reason_of
 from runtime.settings import SettingsError
 
-USAGE_ERRORS = (SettingsError, CommandUsageError)
+USAGE_ERRORS = (SettingsError, ProfileError, CommandUsageError)
 FAILURES = (CommandError, UnreachableError, NotReadyError, EmbeddedError, SealError)
 #: The server is there and says no: the login, the database or a permission.
 DATABASE_REFUSALS = (
@@ -43,7 +58,10 @@ app.command()(serve.serve)
 app.command()(database.migrate)
 app.command()(doctor.doctor)
 app.command()(config.config)
+app.command()(openapi.openapi)
+app.command()(asyncapi.asyncapi)
 app.command()(emit.emit)
+app.command()(token.token)
 app.command()(demo.demo)
 app.add_typer(webhook.group, name="webhook")
 app.add_typer(deliveries.group, name="deliveries")

@@ -13,43 +13,46 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
-from consumers import broker
+from consumers import broker, credentials
 from consumers.announcements import Relay
+from consumers.credential_topic import Follower
+from consumers.credentials import Credentials
 from consumers.deadletters import DeadLetterLimit, DeadLetters, TooManyDeadLettersError
 from consumers.loop import Loop
 from consumers.metrics import ConsumerMetrics
-from migrations import runner
-from publisher import VERSION, endpoint_secrets, failures, housekeeping, recovery
+from consumers.reader import open_reader
+from publisher import VERSION, housekeeping, profiles
 from publisher.admin import admin_app
-from publisher.api.app import public_app
+from publisher.api import server
+from publisher.api.opening import open_api
 from publisher.delivery.egress import Rules
-from publisher.delivery.gate import Gate, Limits
+from publisher.delivery.opening import open_delivery
 from publisher.delivery.transport import Transport
-from publisher.delivery.worker import Worker
 from publisher.endpoints import Directory
 from publisher.fanout import FanOut
 from publisher.health import Health
 from publisher.housekeeping import Chore
 from publisher.ids import Ids
 from publisher.metrics import PublisherMetrics
-from publisher.queue import PostgresQueue
+from publisher.preconditions import check_schema, check_topics, ping
 from publisher.quota import Quota
 from publisher.retention import Retention
 from publisher.roles import ROLES, NotReadyError
-from publisher.secrets import Vault
 from runtime.clock import SystemClock
 from runtime.database import open_pool
-from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, reason_of
+from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, cancel, close_within, reason_of
 from runtime.settings import listen_address, variable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
+    from ssl import SSLContext
     from types import TracebackType
 
     from consumers.loop import Appetite
+    from publisher.api.server import Runner
+    from publisher.delivery.worker import Worker
     from publisher.queue import Job
     from runtime.clock import Clock
     from runtime.database import Pool
@@ -57,13 +60,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Header prefix of the NordBastion house style; it moves into the profile when there is a second one.
-HEADER_PREFIX = "x-nb-"
 #: Seconds the batch in hand may take to end at shutdown, and each client to disconnect.
 INTAKE_GRACE = 1.0
 CLOSE_GRACE = 1.0
 #: Seconds between two rounds of each chore.
-RECOVER, COUNT, JUDGE, SWEEP = 1.0, 10.0, 60.0, 600.0
+COUNT, SWEEP = 10.0, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,15 @@ class Service:
     """One process of Heliograph, with the roles it was given."""
 
     addresses: Addresses
+    pool: Pool
     _quota: Quota
+    _transport: Transport
+    _credentials: Credentials
 
     def __init__(self, settings: Settings, roles: Collection[str] = ROLES, *, clock: Clock | None = None) -> None:
-        """Take complete settings; nothing is opened yet."""
+        """Take complete settings; nothing is opened yet. Raises `ProfileError` for a broken profile."""
         self._settings = settings
+        self._profile = profiles.load(settings.profile)
         self._roles = frozenset(roles)
         self._clock = clock or SystemClock()
         self._rng = random.SystemRandom()
@@ -96,6 +101,7 @@ class Service:
         self._intake: Loop | None = None
         self._relay: Relay | None = None
         self._chores: list[Chore] = []
+        self._beside: list[tuple[str, Callable[[asyncio.Event], Coroutine[object, object, object]]]] = []
         self._halted = ""
 
     async def __aenter__(self) -> Self:
@@ -125,6 +131,7 @@ class Service:
         intake = _task("consume", self._intake.run(stop_intake) if self._intake else stop_intake.wait())
         beside = [_task("housekeeping", housekeeping.keep(self._chores, stop))] if self._chores else []
         beside += [_task("announce", self._relay.run(stop_delivery))] if self._relay else []
+        beside += [_task(name, work(stop)) for name, work in self._beside]
         stopping = _task("stop", stop.wait())
         code = EXIT_DONE
         running = {delivery, intake, stopping, *beside}
@@ -134,15 +141,16 @@ class Service:
                 break  # housekeeping ends by itself then
             for task in ended - {stopping}:
                 code = self._ended(task) or code
+        self._health.add("stopping", _refuse)  # whoever shares the load out is to look elsewhere
         stop_intake.set()
         await asyncio.wait((intake,), timeout=INTAKE_GRACE)
-        await _cancel(intake, stopping)
+        await cancel(intake, stopping)
         leaving = _task("leave the group", self._leave_group())
         stop_delivery.set()
         await asyncio.wait((delivery, leaving))
         if beside:
             await asyncio.wait(beside, timeout=CLOSE_GRACE)
-        await _cancel(*beside)
+        await cancel(*beside)
         return code
 
     def _ended(self, task: asyncio.Task[object]) -> int:
@@ -160,23 +168,42 @@ class Service:
     async def _open(self) -> None:
         settings = self._settings
         settings.require("database_url", "secret_keys", *(("kafka_bootstrap",) if "consume" in self._roles else ()))
-        pool = await open_pool(settings)
+        self.pool = pool = await open_pool(settings)
         self._stack.push_async_callback(_close_pool, pool)
-        await _check_schema(pool)
+        await check_schema(pool)
         rules = Rules.of(settings)
         if rules.allow:
             logger.warning("EGRESS_ALLOW: receivers may be at %s", ", ".join(map(str, rules.allow)))
         directory = Directory.of(settings, self._ids)
-        self._health.add("database", lambda: _ping(pool))
+        self._health.add("database", lambda: ping(pool))
+        await self._check_topics()
         if self._roles & {"deliver", "consume"}:
             await self._open_upkeep(pool)
+        if self._roles & {"deliver", "api"}:
+            await self._open_transport(rules)
         if "deliver" in self._roles:
-            await self._open_delivery(pool, directory, rules)
+            await self._open_delivery(pool, directory)
         if "consume" in self._roles:
             await self._open_intake(pool, directory)
-        admin = await self._listen(admin_app(self.registry, self._health), "admin_listen")
-        api = await self._listen(public_app(self._health), "api_listen") if "api" in self._roles else None
+        if self._roles & {"consume", "api"}:
+            await self._open_credentials(pool)
+        admin = await self._listen(server.runner(admin_app(self.registry, self._health)), "admin_listen")
+        api = await self._open_api(pool, directory) if "api" in self._roles else None
         self.addresses = Addresses(api, admin)
+
+    async def _check_topics(self) -> None:
+        settings = self._settings
+        if not settings.kafka_bootstrap:
+            return
+        needed = {settings.kafka_topic_credentials} if self._roles & {"consume", "api"} else set()
+        if "consume" in self._roles:
+            needed |= {
+                settings.kafka_topic_events,
+                settings.kafka_topic_dead_letters,
+                settings.kafka_topic_announcements,
+            }
+        if needed:
+            await check_topics(settings, needed)
 
     async def _open_upkeep(self, pool: Pool) -> None:
         """Before anything is consumed there is a partition for it."""
@@ -196,76 +223,37 @@ class Service:
                 source=settings.public_url,
             )
 
-    async def _open_delivery(self, pool: Pool, directory: Directory, rules: Rules) -> None:
+    async def _open_transport(self, rules: Rules) -> None:
         settings = self._settings
-        agent = f"Heliograph/{VERSION} (+{settings.public_url})"
-        transport = await self._stack.enter_async_context(
+        self._transport = await self._stack.enter_async_context(
             Transport(
                 rules,
                 timeout=settings.attempt_timeout,
                 response_bytes=settings.response_bytes,
-                user_agent=agent,
+                user_agent=f"Heliograph/{VERSION} (+{settings.public_url})",
             )
         )
 
-        async with pool.acquire() as connection:
-            for fault in await endpoint_secrets.unopened(connection, Vault(settings.keys())):
-                logger.error("%s; its deliveries will fail: `heliograph doctor` says what to do", fault)
-        metrics = PublisherMetrics(self.registry, profile=settings.profile)
-        gate = Gate(
-            Limits(
-                per_endpoint=settings.endpoint_in_flight,
-                per_account=settings.account_in_flight,
-                stall=settings.stall,
-                share=settings.circuit_share,
-                minimum=settings.circuit_minimum,
-                window=settings.circuit_window,
-                probe=settings.circuit_probe,
-            ),
-            self._clock,
-        )
-        self._worker = Worker(
-            queue=PostgresQueue(
-                pool,
-                directory,
-                lease_seconds=settings.lease,
-                agent=agent,
-                on_cancelled=lambda event_type: metrics.recorded(event_type, "cancelled"),
-                follow=failures.follow,
-            ),
-            transport=transport,
-            gate=gate,
+    async def _open_delivery(self, pool: Pool, directory: Directory) -> None:
+        opened = await open_delivery(
+            self._settings,
+            pool=pool,
+            directory=directory,
+            transport=self._transport,
+            metrics=PublisherMetrics(self.registry, profile=self._profile.name),
+            header_prefix=self._profile.headers.webhook_prefix,
             clock=self._clock,
             rng=self._rng,
-            metrics=metrics,
-            header_prefix=HEADER_PREFIX,
-            slots=settings.max_in_flight,
-            claim_interval=settings.claim_interval,
-            record_interval=settings.record_interval,
-            drain_timeout=settings.drain_timeout,
-            longest_wait=settings.lease_margin / 2,
         )
-
-        async def disable_failing() -> None:
-            await failures.disable_failing(pool, after=settings.disable_after, dropped=settings.disable_dropped)
-
-        async def forget_recoveries() -> None:
-            async with pool.acquire() as connection:
-                await recovery.forget(connection, after=settings.retention_attempts)
-
-        self._chores += [
-            Chore("disable failing endpoints", JUDGE, disable_failing),
-            Chore("recoveries", RECOVER, recovery.Recoverer(pool).work),
-            Chore("forget recoveries", SWEEP, forget_recoveries),
-        ]
+        self._worker = opened.worker
+        self._chores += opened.chores
 
     async def _open_intake(self, pool: Pool, directory: Directory) -> None:
         settings = self._settings
         worker = self._worker
         metrics = ConsumerMetrics(self.registry)
-        await _check_topics(settings)
         producer = broker.KafkaProducer(settings)
-        self._stack.push_async_callback(_within, CLOSE_GRACE, producer.stop)
+        self._stack.push_async_callback(close_within, CLOSE_GRACE, producer.stop)
         await broker.start_patiently(producer, settings)
         self._consumer = broker.KafkaConsumer(settings, [settings.kafka_topic_events], metrics.rebalances.inc)
         self._stack.push_async_callback(self._leave_group)
@@ -279,6 +267,7 @@ class Service:
             submit=worker.submit if worker else _nobody,
             wake=worker.wake if worker else lambda: None,
             full=self._quota.full,
+            offered=self._profile.events.types,
         )
         self._intake = Loop(
             consumer=self._consumer,
@@ -297,20 +286,56 @@ class Service:
         )
         self._health.add("intake", self._check_intake)
 
-    async def _listen(self, app: web.Application, setting: str) -> str:
+    async def _open_credentials(self, pool: Pool) -> None:
+        """Know every credential before the first request; without Kafka somebody else keeps the table."""
+        settings, topic = self._settings, self._settings.kafka_topic_credentials
+        self._credentials = Credentials(pool.acquire, self._clock, keeps=bool(settings.kafka_bootstrap))
+        if settings.kafka_bootstrap:
+            follower = Follower(
+                pool=pool,
+                topic=topic,
+                reader=lambda: open_reader(settings, topic, begins_again=False),
+                clock=self._clock,
+                on_change=self._credentials.changed,
+            )
+            await follower.load()
+            self._beside.append(("follow credentials", follower.run))
+
+        async def forget() -> None:
+            async with pool.acquire() as connection:
+                await credentials.forget(connection)
+
+        self._chores.append(Chore("forget credentials", SWEEP, forget))
+
+    async def _open_api(self, pool: Pool, directory: Directory) -> str:
+        opened = open_api(
+            self._settings,
+            self._profile,
+            pool=pool,
+            directory=directory,
+            credentials=self._credentials,
+            transport=self._transport,
+            health=self._health,
+            ids=self._ids,
+            clock=self._clock,
+        )
+        self._stack.push_async_callback(opened.close)
+        self._beside += opened.beside
+        self._chores += opened.chores
+        return await self._listen(opened.runner, "api_listen", server.tls(self._settings))
+
+    async def _listen(self, runner: Runner, setting: str, tls: SSLContext | None = None) -> str:
         listen: str = getattr(self._settings, setting)
         host, port = listen_address(listen)
-        server = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_GRACE)
-        await server.setup()
-        self._stack.push_async_callback(server.cleanup)
-        site = web.TCPSite(server, host, port)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
         try:
-            await site.start()
+            await server.Site(runner, host, port, tls=tls).start()
         except OSError as error:
             raise NotReadyError(f"{variable(setting)}: cannot listen on {listen} ({reason_of(error)})") from None
-        bound = server.addresses[0]
+        bound = runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        return f"http://{shown}:{bound[1]}"
+        return f"{'https' if tls else 'http'}://{shown}:{bound[1]}"
 
     async def _check_intake(self) -> None:
         if self._halted:
@@ -319,7 +344,11 @@ class Service:
     async def _leave_group(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await _within(CLOSE_GRACE, consumer.stop)
+            await close_within(CLOSE_GRACE, consumer.stop)
+
+
+async def _refuse() -> None:
+    raise NotReadyError("the service is stopping")
 
 
 def _appetite(worker: Worker | None, batch: int) -> Appetite:
@@ -337,53 +366,10 @@ def _nobody(jobs: Sequence[Job]) -> None:
     assert not jobs  # noqa: S101 - without a worker there is no room, so nothing is leased
 
 
-async def _ping(pool: Pool) -> None:
-    async with pool.acquire() as connection:
-        await connection.execute("SELECT 1")
-
-
-async def _check_schema(pool: Pool) -> None:
-    async with pool.acquire() as connection:
-        found = await runner.current(connection)
-    if runner.is_behind(found):
-        raise NotReadyError(
-            f"the database is at migration {found or 'none'}, this release needs {runner.head()}: "
-            f"run heliograph migrate"
-        )
-
-
-async def _check_topics(settings: Settings) -> None:
-    needed = {settings.kafka_topic_events, settings.kafka_topic_dead_letters, settings.kafka_topic_announcements}
-    missing = needed - await broker.list_topics(settings)
-    if missing:
-        raise NotReadyError(
-            f"Kafka at {','.join(settings.kafka_bootstrap)} has no topic {', '.join(sorted(missing))} that this user "
-            f"may see: create it, or name yours in HELIOGRAPH_KAFKA_TOPIC_*"
-        )
-
-
 def _task(name: str, work: Coroutine[object, object, object]) -> asyncio.Task[object]:
     return asyncio.create_task(work, name=name)
 
 
-async def _cancel(*tasks: asyncio.Task[object]) -> None:
-    """Cancel and wait, but not for ever for one that asks a database which does not answer."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=CLOSE_GRACE)
-
-
-async def _within(seconds: float, close: Callable[[], Awaitable[None]]) -> None:
-    """Close something that may not answer any more; aiokafka may even answer that it was cancelled."""
-    closing = asyncio.ensure_future(close())
-    _, unfinished = await asyncio.wait((closing,), timeout=seconds)
-    closing.cancel()  # we are leaving: what does not close is cut off
-    [outcome] = await asyncio.gather(closing, return_exceptions=True)
-    if unfinished or outcome is not None:
-        logger.info("not closed cleanly (%s)", "no answer" if unfinished else reason_of(outcome))
-
-
 async def _close_pool(pool: Pool) -> None:
-    await _within(CLOSE_GRACE, pool.close)
+    await close_within(CLOSE_GRACE, pool.close)
     pool.terminate()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SQL = load_queries(Path(__file__).with_suffix(".sql"))
 #: Attempts after which a delivery is not sent again: their number is a smallint, and has to fit to be recorded.
 MOST_ATTEMPTS = 10_000
+#: Deliveries cancelled in the transaction that deletes their endpoint: a second or two of work.
+CANCELLED_AT_ONCE = 100_000
 #: How often a delivery that is moved by somebody else meanwhile is looked at anew.
 LOOKS = 3
 
@@ -154,7 +156,7 @@ async def hasten_endpoint(connection: Connection, endpoint_id: str, *, since: st
     return int(status.rpartition(" ")[2])
 
 
-# --- dropping -------------------------------------------------------------------------------------------------------
+# --- giving up -------------------------------------------------------------------------------------------------------
 
 
 class Dropped(NamedTuple):
@@ -175,6 +177,17 @@ async def drop(connection: Connection, delivery_ids: Sequence[str]) -> list[Drop
         Dropped(*row)
         for row in await connection.fetch(queue.SQL["end"], list(delivery_ids), None, "dropped", "operator")
     ]
+
+
+async def delete_endpoint(connection: Connection, account: str, endpoint_id: str) -> None:
+    """Remove an account's endpoint and cancel what waits for it, in one; raises `NoSuchEndpointError`.
+
+    What is being attempted at this moment ends as it ends, and is not tried again. Of more than `CANCELLED_AT_ONCE`
+    deliveries the rest is cancelled by whoever finds it due.
+    """
+    async with connection.transaction():
+        await endpoints.delete(connection, account, endpoint_id)
+        await connection.execute(SQL["cancel"], endpoint_id, CANCELLED_AT_ONCE)
 
 
 async def count_waiting(connection: Connection, endpoint_id: str) -> tuple[datetime, int]:

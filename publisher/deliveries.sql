@@ -51,6 +51,19 @@ SELECT count(*) FROM (SELECT FROM queue WHERE endpoint_id = $1 AND due_at <= now
 -- name: waiting_of
 SELECT id FROM queue WHERE endpoint_id = $1 AND state <> 'leased' AND created_at <= $2 LIMIT $3 FOR UPDATE SKIP LOCKED
 
+-- name: cancel
+-- Not what is leased: whoever attempts it records how that ended. Materialised as above.
+WITH waiting AS MATERIALIZED (
+    SELECT id FROM queue WHERE endpoint_id = $1 AND state <> 'leased' LIMIT $2 FOR UPDATE SKIP LOCKED
+), ended AS (
+    DELETE FROM queue WHERE id = ANY (ARRAY(SELECT id FROM waiting)) RETURNING *
+)
+INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, reason, attempts, last_result, created_at,
+                        first_try_at)
+SELECT account_id, id, endpoint_id, message_id, type, 'cancelled', 'endpoint', attempts, last_result, created_at,
+       first_try_at
+FROM ended
+
 -- name: count_waiting
 SELECT now() AS now, count(*) AS waiting FROM queue WHERE endpoint_id = $1 AND state <> 'leased'
 

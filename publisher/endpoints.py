@@ -1,7 +1,7 @@
-"""What a customer subscribed: kept, changed, looked up, and how it has been doing. Owns `endpoints`.
+"""What a customer subscribed: kept, changed, looked up. Owns `endpoints`, with publisher/endpoint_failures.py.
 
 Every statement stands in endpoints.sql. Each change raises an endpoint's `version`, which is how processes that have
-it prepared notice; how it is doing changes nothing they prepare and raises none.
+it prepared notice.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
@@ -49,19 +49,15 @@ __all__ = [
     "Changes",
     "Details",
     "Directory",
-    "Disabled",
     "Endpoint",
     "InvalidEndpointError",
+    "Listed",
     "NoSuchEndpointError",
+    "TooManyEndpointsError",
     "check_account",
     "check_filters",
     "delete",
-    "disable",
-    "disable_failing",
     "list_of",
-    "note_failures",
-    "note_results",
-    "note_successes",
     "public_keys",
     "read",
     "selectors",
@@ -78,6 +74,10 @@ DEFAULT_OVERLAP = 86_400.0
 
 class NoSuchEndpointError(LookupError):
     """The account has no such endpoint; the text is the same whether another account has it or nobody."""
+
+
+class TooManyEndpointsError(Exception):
+    """The account has as many endpoints as it may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +130,11 @@ class Changes(TypedDict, total=False):
     window: int | None
 
 
-class Disabled(NamedTuple):
-    """An endpoint that has just been disabled, and how it was doing; columns of `endpoints`."""
+class Listed(NamedTuple):
+    """Some of an account's endpoints, and how many there are in all."""
 
-    account_id: str
-    id: str
-    reason: str
-    failing_since: datetime | None
-    dropped: int
-    last_result: str | None
+    endpoints: list[Details]
+    total: int
 
 
 class Directory:
@@ -151,11 +147,11 @@ class Directory:
 
         A replaced secret goes on signing for `overlap` seconds.
         """
+        self.overlap = overlap
         self._vault = vault
         self._ids = ids
         self._rules = rules
         self._terms = terms or Terms()
-        self._overlap = overlap
         self._ready: dict[str, Endpoint] = {}
         self._faults: dict[str, tuple[str, ...]] = {}
 
@@ -178,11 +174,13 @@ class Directory:
         retries: int | None = None,
         window: int | None = None,
         algorithm: str = HMAC,
+        most: int | None = None,
     ) -> tuple[str, str]:
         """Store a new endpoint; return its id and its secret, which is shown this once.
 
         `window` is seconds; None as `retries` or `window` follows the operator. Raises `InvalidEndpointError` naming
-        the field that is wrong.
+        the field that is wrong, and `TooManyEndpointsError` when the account has `most` endpoints already: of those
+        who ask at the same time each waits for the one before it.
         """
         asked = check(
             self._rules, self._terms, account=account, url=url, events=events, description=description,
@@ -190,6 +188,10 @@ class Directory:
         )  # fmt: skip
         endpoint_id = self._ids.new(ids.ENDPOINT)
         async with connection.transaction():
+            if most is not None:
+                await connection.execute(SQL["one_by_one"], account)
+                if await connection.fetchval(SQL["count"], account) >= most:
+                    raise TooManyEndpointsError(f"there are {most} already, which is as many as may be: remove one")
             await connection.execute(
                 SQL["insert"], account, endpoint_id, asked.url, asked.events, description, retries, window, algorithm
             )
@@ -229,7 +231,7 @@ class Directory:
         The earlier ones go on signing for `overlap` seconds (0 to seven days; None is the operator's). Raises
         `NoSuchEndpointError`, and `InvalidEndpointError` for the overlap.
         """
-        seconds = check_overlap(self._overlap if overlap is None else overlap)
+        seconds = check_overlap(self.overlap if overlap is None else overlap)
         _check_id(account, endpoint_id)
         async with connection.transaction():
             algorithm = await connection.fetchval(SQL["new_version"], account, endpoint_id)
@@ -255,6 +257,17 @@ class Directory:
         rows = await connection.fetch(SQL["active_of_ids"], list(set(endpoint_ids)))
         return {endpoint.id: endpoint for endpoint in await self._prepare(connection, rows)}
 
+    async def of_owner(self, connection: Connection, account: str, endpoint_id: str) -> Endpoint:
+        """Return an account's endpoint in any status, read anew; raises `NoSuchEndpointError`.
+
+        It is not kept: what is kept is delivered to.
+        """
+        _check_id(account, endpoint_id)
+        rows = await connection.fetch(SQL["prepare"], [endpoint_id])
+        if not rows or rows[0]["account_id"] != account:
+            raise _absent(endpoint_id)
+        return self._made(rows)
+
     async def _prepare(self, connection: Connection, rows: Iterable[asyncpg.Record]) -> list[Endpoint]:
         endpoints = []
         missing = []
@@ -273,24 +286,28 @@ class Directory:
         for row in await connection.fetch(SQL["prepare"], endpoint_ids):
             by_id[row["id"]].append(row)
         for endpoint_id, rows in by_id.items():
-            first = rows[0]
-            opened = endpoint_secrets.opened(self._vault, rows)
-            self._tell(endpoint_id, opened.faults)
             self._ready.pop(endpoint_id, None)
-            self._ready[endpoint_id] = Endpoint(
-                account=first["account_id"],
-                id=endpoint_id,
-                version=first["version"],
-                url=URL(first["url"]),
-                filters=frozenset(first["events"]),
-                keys=opened.keys,
-                signers=opened.signers,
-                policy=self._terms.policy_of(first["retries"], first["window_seconds"]),
-            )
+            self._ready[endpoint_id] = self._made(rows)
         read = [self._ready[endpoint_id] for endpoint_id in by_id]
         while len(self._ready) > CACHED:
             del self._ready[next(iter(self._ready))]
         return read
+
+    def _made(self, rows: Sequence[asyncpg.Record]) -> Endpoint:
+        """Return the endpoint that rows of `prepare` are about, one row a secret."""
+        first = rows[0]
+        opened = endpoint_secrets.opened(self._vault, rows)
+        self._tell(first["id"], opened.faults)
+        return Endpoint(
+            account=first["account_id"],
+            id=first["id"],
+            version=first["version"],
+            url=URL(first["url"]),
+            filters=frozenset(first["events"]),
+            keys=opened.keys,
+            signers=opened.signers,
+            policy=self._terms.policy_of(first["retries"], first["window_seconds"]),
+        )
 
     def _tell(self, endpoint_id: str, faults: tuple[str, ...]) -> None:
         """Log what is wrong with an endpoint's secrets when it begins: its look-ups repeat with every delivery."""
@@ -314,13 +331,30 @@ async def read(connection: Connection, account: str, endpoint_id: str) -> Detail
     return Details(**row)
 
 
-async def list_of(connection: Connection, account: str) -> list[Details]:
-    """Return an account's endpoints, the oldest first."""
-    return [Details(**row) for row in await connection.fetch(SQL["list"], account)]
+async def list_of(
+    connection: Connection,
+    account: str,
+    *,
+    status: str | None = None,
+    newest_first: bool = False,
+    offset: int = 0,
+    limit: int | None = None,
+) -> Listed:
+    """Return an account's endpoints in the order of their making, the oldest first; those of a status, if it is named.
+
+    At most `limit` of them, behind the first `offset`. All of it is of one moment.
+    """
+    rows = await connection.fetch(SQL["list"], account, status, newest_first, limit, offset)
+    names = [each.name for each in fields(Details)]
+    listed = [Details(**{name: row[name] for name in names}) for row in rows if row["id"] is not None]
+    return Listed(listed, rows[0]["total"])
 
 
 async def delete(connection: Connection, account: str, endpoint_id: str) -> None:
-    """Remove an account's endpoint with its secrets; raises `NoSuchEndpointError`. What waits for it is cancelled."""
+    """Remove an account's endpoint with its secrets; raises `NoSuchEndpointError`.
+
+    What waits for it is not sent any more; `deliveries.delete_endpoint` cancels it, too.
+    """
     _check_id(account, endpoint_id)
     if await connection.fetchval(SQL["delete"], account, endpoint_id) is None:
         raise _absent(endpoint_id)
@@ -354,46 +388,5 @@ def _absent(endpoint_id: str) -> NoSuchEndpointError:
 
 def _check_status(status: str) -> str:
     if status not in {"active", "paused"}:
-        raise InvalidEndpointError("status: must be active or paused")
+        raise InvalidEndpointError("status", "must be active or paused")
     return status
-
-
-# --- how it is doing ------------------------------------------------------------------------------------------------
-
-
-async def note_results(
-    connection: Connection, failures: Sequence[tuple[str, int, str]], successes: Iterable[str]
-) -> None:
-    """Note that active endpoints fail, (id, deliveries dropped, last result) each, and forget it of those that work.
-
-    Who is among both works. Both in one call, not one after the other: two processes that note the same endpoints
-    in different roles would wait for each other.
-    """
-    worked = set(successes)
-    failed: dict[str, tuple[int, str]] = {}
-    for endpoint_id, dropped, result in failures:
-        if endpoint_id not in worked:
-            failed[endpoint_id] = (failed.get(endpoint_id, (0, ""))[0] + dropped, result)
-    if failed or worked:
-        dropped_counts, results = [each[0] for each in failed.values()], [each[1] for each in failed.values()]
-        await connection.execute(SQL["note"], list(failed), dropped_counts, results, list(worked))
-
-
-async def note_failures(connection: Connection, failures: Sequence[tuple[str, int, str]]) -> None:
-    """Note failures alone, as `note_results`."""
-    await note_results(connection, failures, ())
-
-
-async def note_successes(connection: Connection, endpoint_ids: Iterable[str]) -> None:
-    """Note successes alone, as `note_results`."""
-    await note_results(connection, (), endpoint_ids)
-
-
-async def disable(connection: Connection, endpoint_ids: Iterable[str], reason: str) -> list[Disabled]:
-    """Disable endpoints, so that no delivery is made to them; return those that were not disabled before."""
-    return [Disabled(*row) for row in await connection.fetch(SQL["disable"], list(endpoint_ids), reason)]
-
-
-async def disable_failing(connection: Connection, *, after_seconds: float, dropped: int) -> list[Disabled]:
-    """Disable active endpoints that failed for `after_seconds` without a success and lost `dropped` deliveries."""
-    return [Disabled(*row) for row in await connection.fetch(SQL["disable_failing"], after_seconds, dropped)]

@@ -13,14 +13,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from consumers.announcements import Announcement, announce
-from publisher import endpoints
+from publisher import endpoint_failures
 from publisher.deliveries import Dropped
 from publisher.delivery.outcome import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from publisher.endpoints import Disabled
+    from publisher.endpoint_failures import Disabled
     from publisher.queue import Recorded
     from runtime.database import Connection, Pool
 
@@ -36,7 +36,7 @@ async def follow(connection: Connection, recorded: Sequence[Recorded]) -> None:
     theirs = [each for each in failed if each.finished.result is not Result.INTERNAL]  # no customer pays for our faults
     drops = Counter(each.endpoint_id for each in theirs if each.finished.state == "dropped")
     last = {each.endpoint_id: str(each.finished.result) for each in theirs}
-    await endpoints.note_results(
+    await endpoint_failures.note_results(
         connection,
         [(endpoint_id, drops[endpoint_id], result) for endpoint_id, result in last.items()],
         {each.endpoint_id for each in recorded if each.finished.result is Result.OK},
@@ -44,7 +44,7 @@ async def follow(connection: Connection, recorded: Sequence[Recorded]) -> None:
     said = _dropped(_as_dropped(each) for each in failed if each.finished.state == "dropped")
     gone = sorted({each.endpoint_id for each in failed if each.finished.result is Result.GONE})
     if gone:
-        said += _disabled(await endpoints.disable(connection, gone, GONE))
+        said += _disabled(await endpoint_failures.disable(connection, gone, GONE))
     if said:
         await announce(connection, said)
 
@@ -57,7 +57,7 @@ async def announce_dropped(connection: Connection, dropped: Iterable[Dropped]) -
 async def disable_failing(pool: Pool, *, after: float, dropped: int) -> None:
     """Disable and announce endpoints that have been failing for `after` seconds with `dropped` deliveries dropped."""
     async with pool.acquire() as connection, connection.transaction():
-        disabled = await endpoints.disable_failing(connection, after_seconds=after, dropped=dropped)
+        disabled = await endpoint_failures.disable_failing(connection, after_seconds=after, dropped=dropped)
         if disabled:
             await announce(connection, _disabled(disabled))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from consumers.catalogue import CATALOGUE
 from publisher import ids, queue
 from publisher.delivery import request
 from publisher.endpoints import selectors
@@ -46,10 +47,12 @@ class FanOut:
         submit: Callable[[Sequence[Job]], None],
         wake: Callable[[], None],
         full: Callable[[], Collection[str]],
+        offered: Collection[str] = CATALOGUE,
     ) -> None:
         """`choose` splits new deliveries into those leased to this process's worker and those that wait.
 
-        `full` gives the accounts whose queue is full: what is new for them is logged as cancelled.
+        `full` gives the accounts whose queue is full: what is new for them is logged as cancelled. Types that are not
+        `offered` by the provider are published to nobody, whatever `*` was subscribed.
         """
         self._directory = directory
         self._ids = ids
@@ -59,9 +62,11 @@ class FanOut:
         self._submit = submit
         self._wake = wake
         self._full = full
+        self._offered = frozenset(offered)
 
     async def __call__(self, connection: Connection, events: Sequence[Event]) -> AfterCommit | None:
         """Insert what `events` mean; return what is to happen once that is committed."""
+        events = [event for event in events if event.type in self._offered]
         private = await self._addressed(connection, events)
         public = [
             event

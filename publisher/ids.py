@@ -25,6 +25,11 @@ def least(prefix: str, milliseconds: int) -> str:
     return f"{prefix}_{min(max(milliseconds, 0), LATEST):012x}"
 
 
+def milliseconds(made: str) -> int:
+    """Return the millisecond of the epoch an id was made at."""
+    return int(made.partition("_")[2][:12], 16)
+
+
 class Ids:
     """Makes identifiers from the clock and the randomness it is given."""
 

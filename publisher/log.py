@@ -60,7 +60,7 @@ MEETS = """
     AND ($7::text IS NULL OR last_result = $7)
 """
 PAGE = "SELECT {columns} {wanted} WHERE {meets} ORDER BY id {direction} LIMIT $8 OFFSET $9"
-COUNT = "SELECT count(*) FILTER (WHERE {meets}), count(*) {wanted}"
+COUNT = "SELECT count(*) FILTER (WHERE {meets}), count(*), max(id) {wanted}"
 #: A plan made for the average endpoint reads the whole log of one that has a million deliveries.
 PLAN_ANEW = "SET LOCAL plan_cache_mode = force_custom_plan"
 READ = f"SELECT {COLUMNS} FROM delivery_log WHERE account_id = $1 AND endpoint_id = $2 AND id = $3"  # noqa: S608 - ours
@@ -106,7 +106,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Deliveries, and how many there are in all.
+    """Deliveries, and how many there are in all; `newest` is the newest id that was looked at.
 
     When not `is_complete`, there is more than was looked at: `total` counts what was found among the first `LOOKED_AT`.
     """
@@ -114,6 +114,7 @@ class Page:
     deliveries: Sequence[Delivery]
     total: int
     is_complete: bool
+    newest: str | None = None
 
 
 class Attempt(NamedTuple):
@@ -147,11 +148,11 @@ async def list_deliveries(
     endpoint_id: str,
     *,
     filters: Filters | None = None,
-    page: int = 1,
-    per_page: int = 20,
+    offset: int = 0,
+    limit: int = 20,
     oldest_first: bool = False,
 ) -> Page:
-    """Return a page (from 1) of an endpoint's deliveries in the order of their making, the newest first.
+    """Return `limit` of an endpoint's deliveries behind `offset` in the order of their making, the newest first.
 
     Live and ended ones are in one order that no retry or redelivery changes. An endpoint the account does not have
     has none.
@@ -168,12 +169,12 @@ async def list_deliveries(
     deliveries: list[Delivery] = []
     async with connection.transaction():
         await connection.execute(PLAN_ANEW)
-        [(total, looked_at)] = await connection.fetch(COUNT.format(meets=MEETS, wanted=looked_for), *arguments)
-        if (page - 1) * per_page < total:
+        [(total, looked_at, newest)] = await connection.fetch(COUNT.format(meets=MEETS, wanted=looked_for), *arguments)
+        if offset < total:
             query = PAGE.format(columns=COLUMNS, meets=MEETS, wanted=looked_for, direction=direction)
-            rows = await connection.fetch(query, *arguments, per_page, (page - 1) * per_page)
+            rows = await connection.fetch(query, *arguments, limit, offset)
             deliveries = [Delivery(**row) for row in rows]
-    return Page(deliveries, total, is_complete=looked_at < LOOKED_AT)
+    return Page(deliveries, total, looked_at < LOOKED_AT, newest)
 
 
 async def read_delivery(

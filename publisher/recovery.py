@@ -67,7 +67,13 @@ FORGET = "DELETE FROM recoveries WHERE ended_at <= now() - make_interval(secs =>
 
 
 class InvalidRecoveryError(ValueError):
-    """What was asked for cannot be a recovery; the text names the field."""
+    """What was asked for cannot be a recovery: `field` is wrong, for `reason`."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        """Say both in the text, for people."""
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
 
 
 class EndpointInactiveError(Exception):
@@ -128,7 +134,7 @@ async def start(
     """
     unique = sorted(set(states))
     if not unique or not set(unique) <= set(STATES):
-        raise InvalidRecoveryError("states: must be of dropped, cancelled")
+        raise InvalidRecoveryError("states", "must be of dropped, cancelled")
     async with connection.transaction():
         endpoint = await endpoints.read(connection, account, endpoint_id)
         if endpoint.status != "active":
@@ -139,7 +145,7 @@ async def start(
             raise RecoveryRunningError(running)
         end: datetime = until or await connection.fetchval(NOW)
         if end < since:
-            raise InvalidRecoveryError("since: must not be later than until, nor in the future")
+            raise InvalidRecoveryError("since", "must not be later than until, nor in the future")
         recovery_id = made.new(ids.RECOVERY)
         cursor, _ = id_range(since, end)
         await connection.execute(START, account, recovery_id, endpoint_id, since, end, unique, cursor)

@@ -1,4 +1,4 @@
-"""Webhook secrets: made, shown once, sealed at rest.
+"""Webhook secrets: made, shown once, sealed at rest; and so are the answers that showed them, while those are kept.
 
 AES-GCM with a random nonce; the associated data ties a ciphertext to its account, endpoint, version and kind, so
 that rows cannot be swapped between endpoints. Keys live outside the database and carry an id, which is stored, so
@@ -67,6 +67,13 @@ def shown_public(key: bytes) -> str:
     return PUBLIC_PREFIX + base64.b64encode(key).decode()
 
 
+class Answer(NamedTuple):
+    """Whose answer it is, and the SHA-256 of the Idempotency-Key it is kept for; bound into the ciphertext."""
+
+    account: str
+    key_hash: bytes
+
+
 class Vault:
     """Seals with the first key, opens with any."""
 
@@ -76,29 +83,38 @@ class Vault:
         #: Id of the key that seals.
         self.current = next(iter(keys))
 
-    def seal(self, secret: bytes, owner: Owner) -> Sealed:
+    def seal(self, secret: bytes, owner: Owner | Answer) -> Sealed:
         """Encrypt for `owner`."""
         nonce = os.urandom(NONCE_BYTES)
         return Sealed(self.current, nonce + self._ciphers[self.current].encrypt(nonce, secret, _bind(owner)))
 
-    def open(self, sealed: Sealed, owner: Owner) -> bytes:
+    def open(self, sealed: Sealed, owner: Owner | Answer) -> bytes:
         """Decrypt what was sealed for `owner`; raises `SealError` otherwise."""
         cipher = self._ciphers.get(sealed.key_id)
         if cipher is None:
             raise SealError(
-                f"the secret of endpoint {owner.endpoint} was sealed with key {sealed.key_id!r}, which is not in "
-                f"HELIOGRAPH_SECRET_KEYS"
+                f"{_name(owner)} was sealed with key {sealed.key_id!r}, which is not in HELIOGRAPH_SECRET_KEYS"
             )
         try:
             return cipher.decrypt(sealed.blob[:NONCE_BYTES], sealed.blob[NONCE_BYTES:], _bind(owner))
         except (InvalidTag, ValueError):  # the latter for what is too short to hold a nonce
             raise SealError(
-                f"the secret of endpoint {owner.endpoint} does not open with key {sealed.key_id!r}: the key or the "
-                f"row was changed"
+                f"{_name(owner)} does not open with key {sealed.key_id!r}: the key or the row was changed"
             ) from None
 
 
-def _bind(owner: Owner) -> bytes:
-    """Name the owner in bytes; a symmetric secret's kind goes unsaid, as it did when there was no other."""
+def _name(owner: Owner | Answer) -> str:
+    if isinstance(owner, Answer):
+        return "an answer kept for an Idempotency-Key"
+    return f"the secret of endpoint {owner.endpoint}"
+
+
+def _bind(owner: Owner | Answer) -> bytes:
+    """Name the owner in bytes; a symmetric secret's kind goes unsaid, as it did when there was no other.
+
+    No two owners have the same name: a version is a number, which no hash of 64 hex digits fits into.
+    """
+    if isinstance(owner, Answer):
+        return f"idempotency|{owner.account}|{owner.key_hash.hex()}".encode()
     kind = "" if owner.kind == HMAC else f"|{owner.kind}"
     return f"{owner.account}|{owner.endpoint}|{owner.version}{kind}".encode()

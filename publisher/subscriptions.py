@@ -12,9 +12,9 @@ from publisher.delivery.egress import RefusedUrlError
 from publisher.secrets import ALGORITHMS, HMAC
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-    from publisher.delivery.egress import Rules
+    from publisher.delivery.egress import Rules, UrlFault
     from runtime.settings import Settings
 
 MAX_FILTERS = 100
@@ -25,11 +25,17 @@ MAX_OVERLAP = 7 * 86_400
 DEFAULT_POLICY = Policy(retries=3, window=3600, attempt_timeout=15)
 
 _SELECTORS = {event_type: frozenset(prefixes(event_type)) for event_type in CATALOGUE}
-_KNOWN = frozenset[str]().union(*_SELECTORS.values())
 
 
 class InvalidEndpointError(ValueError):
-    """What was asked for cannot be an endpoint; the text names the field and says why."""
+    """What was asked for cannot be an endpoint: `field` is wrong, for `reason`; `fault` is why a URL is refused."""
+
+    def __init__(self, field: str, reason: str, *, fault: UrlFault | None = None) -> None:
+        """Say both in the text, for people."""
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +55,16 @@ class Terms:
     def check_bounds(self, retries: int | None, window: int | None) -> None:
         """Raise `InvalidEndpointError` for what is beyond the operator's limits; None is the operator's own."""
         if retries is not None and not 0 <= retries <= self.max_retries:
-            raise InvalidEndpointError(f"retries: must be 0 to {self.max_retries}")
+            raise InvalidEndpointError("retries", f"must be 0 to {self.max_retries}")
         if window is not None and not 1 <= window <= self.max_window:
-            raise InvalidEndpointError(f"window: must be 1 to {self.max_window:.15g} seconds")
+            raise InvalidEndpointError("window", f"must be 1 to {self.max_window:.15g} seconds")
 
     def check_fit(self, retries: int | None, window: int | None) -> None:
         """Raise `InvalidEndpointError` for a window in which the attempts alone do not fit."""
         try:
             self._chosen(retries, window)
         except ValueError as error:
-            field = "retries" if window is None else "window"
-            raise InvalidEndpointError(f"{field}: {error}") from None
+            raise InvalidEndpointError("retries" if window is None else "window", str(error)) from None
 
     def policy_of(self, retries: int | None, window: int | None) -> Policy:
         """Return the schedule of an endpoint that chose these once.
@@ -115,7 +120,7 @@ def check(
     terms.check_bounds(retries, window)
     terms.check_fit(retries, window)
     if algorithm not in ALGORITHMS:
-        raise InvalidEndpointError(f"algorithm: must be {' or '.join(ALGORITHMS)}")
+        raise InvalidEndpointError("algorithm", f"must be {' or '.join(ALGORITHMS)}")
     return Asked(account, checked_url, filters, description, retries, window, algorithm)
 
 
@@ -127,7 +132,7 @@ def selectors(event_type: str) -> frozenset[str]:
 def check_account(account: str) -> str:
     """Return `account`; raise `InvalidEndpointError` when it cannot be an account id."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,99}", account):
-        raise InvalidEndpointError("account: is not an account id")
+        raise InvalidEndpointError("account", "is not an account id")
     return account
 
 
@@ -136,27 +141,28 @@ def check_url(rules: Rules, url: str) -> str:
     try:
         return str(rules.check_url(url))
     except RefusedUrlError as error:
-        raise InvalidEndpointError(f"url: {error}") from error
+        raise InvalidEndpointError("url", str(error), fault=error.fault) from error
 
 
-def check_filters(filters: Sequence[str]) -> list[str]:
-    """Return `filters` without repetitions; raise `InvalidEndpointError` for one that selects nothing."""
+def check_filters(filters: Sequence[str], types: Collection[str] = CATALOGUE) -> list[str]:
+    """Return `filters` without repetitions; raise `InvalidEndpointError` for one that selects none of `types`."""
     unique = list(dict.fromkeys(filters))
     if not 1 <= len(unique) <= MAX_FILTERS:
-        raise InvalidEndpointError(f"events: give 1 to {MAX_FILTERS} filters")
+        raise InvalidEndpointError("events", f"give 1 to {MAX_FILTERS} filters")
+    known = frozenset[str]().union(*map(selectors, types))
     for each in unique:
-        if each not in _KNOWN:
-            raise InvalidEndpointError(f"events: {each!r} is no event type, no `type.*` and not `*`")
+        if each not in known:
+            raise InvalidEndpointError("events", f"{each!r} is no event type, no `type.*` and not `*`")
     return unique
 
 
 def check_description(description: str) -> str:
     """Return `description`; raise `InvalidEndpointError` when it is too long or no text PostgreSQL can store."""
     if len(description) > MAX_DESCRIPTION:
-        raise InvalidEndpointError(f"description: must be at most {MAX_DESCRIPTION} characters")
+        raise InvalidEndpointError("description", f"must be at most {MAX_DESCRIPTION} characters")
     if re.search("[\x00\ud800-\udfff]", description):
         raise InvalidEndpointError(
-            "description: holds a character that cannot be stored (NUL or half a surrogate pair)"
+            "description", "holds a character that cannot be stored (NUL or half a surrogate pair)"
         )
     return description
 
@@ -164,5 +170,5 @@ def check_description(description: str) -> str:
 def check_overlap(seconds: float) -> float:
     """Return how long old secrets go on signing; raise `InvalidEndpointError` when that is too long or negative."""
     if not 0 <= seconds <= MAX_OVERLAP:
-        raise InvalidEndpointError(f"overlap: must be 0 to {MAX_OVERLAP} seconds")
+        raise InvalidEndpointError("overlap", f"must be 0 to {MAX_OVERLAP} seconds")
     return seconds

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import logging
 import os
 import pwd
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: What an embedded service takes for its control plane, and tokens are for, where nobody says otherwise.
+EMBEDDED_ISSUER, EMBEDDED_AUDIENCE = "urn:heliograph:embedded", "heliograph"
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 5.0
 
@@ -87,10 +90,11 @@ class Embedded:
     def settings(self, given: Settings) -> Settings:
         """Return `given` completed with these servers, and leave what was made up beside the database's socket.
 
-        Unless ENV says otherwise this is a development service, which may call receivers on this machine. Keys are
-        made once and kept with the data.
+        Unless ENV says otherwise this is a development service, which may call receivers on this machine. Keys, and
+        the secret that tokens are signed with, are made once and kept with the data.
         """
         keys = given.secret_keys.get_secret_value() if given.secret_keys else self._keys()
+        tokens = {} if given.jwt_jwks_url else self._tokens(given)
         env = given.env if "env" in given.model_fields_set else "development"
         beside = Path(self.postgres.sockets, BESIDE_SOCKET)
         beside.touch(mode=0o600)
@@ -98,6 +102,7 @@ class Embedded:
         beside.write_text(
             f'env = "{env}"\nkafka_bootstrap = "{self.bootstrap}"\nsecret_keys = "{keys}"\n'
             f'egress_allow = "{",".join(allow)}"\n'
+            + "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in tokens.items())
         )
         return given.model_copy(
             update={
@@ -106,14 +111,27 @@ class Embedded:
                 "database_url": SecretStr(self.dsn),
                 "kafka_bootstrap": (self.bootstrap,),
                 "secret_keys": SecretStr(keys),
+                **{name: SecretStr(value) if name == "jwt_secret" else value for name, value in tokens.items()},
             }
         )
 
     def _keys(self) -> str:
-        path = self._folder / "secret_keys"
+        return self._kept("secret_keys", "embedded:")
+
+    def _tokens(self, given: Settings) -> dict[str, str]:
+        """Return how tokens are signed and what they must say, made up where it is not given."""
+        return {
+            "jwt_secret": given.jwt_secret.get_secret_value() if given.jwt_secret else self._kept("jwt_secret"),
+            "jwt_issuer": given.jwt_issuer or EMBEDDED_ISSUER,
+            "jwt_audience": given.jwt_audience or EMBEDDED_AUDIENCE,
+        }
+
+    def _kept(self, name: str, prefix: str = "") -> str:
+        """Return 32 random bytes in base64, made once and kept with the data."""
+        path = self._folder / name
         if not path.exists():
             path.touch(mode=0o600)
-            path.write_text(f"embedded:{base64.b64encode(os.urandom(SECRET_KEY_BYTES)).decode()}")
+            path.write_text(f"{prefix}{base64.b64encode(os.urandom(SECRET_KEY_BYTES)).decode()}")
         return path.read_text()
 
     async def __aexit__(

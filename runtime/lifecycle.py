@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+#: Seconds a cancelled task may take to end.
+LAST_END = 1.0
 
 
 class UnreachableError(Exception):
@@ -95,3 +97,21 @@ async def first_of(stop: asyncio.Event, seconds: float) -> bool:
             async with asyncio.timeout(seconds):
                 await stop.wait()
     return stop.is_set()
+
+
+async def cancel(*tasks: asyncio.Task[object]) -> None:
+    """Cancel and wait, but not for ever for one that asks a database which does not answer."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=LAST_END)
+
+
+async def close_within(seconds: float, close: Callable[[], Awaitable[None]]) -> None:
+    """Close something that may not answer any more; aiokafka may even answer that it was cancelled."""
+    closing = asyncio.ensure_future(close())
+    _, unfinished = await asyncio.wait((closing,), timeout=seconds)
+    closing.cancel()  # we are leaving: what does not close is cut off
+    [outcome] = await asyncio.gather(closing, return_exceptions=True)
+    if unfinished or outcome is not None:
+        logger.info("not closed cleanly (%s)", "no answer" if unfinished else reason_of(outcome))

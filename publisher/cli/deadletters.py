@@ -17,6 +17,7 @@ import uvloop
 from consumers import broker
 from consumers.broker import RecordTooLargeError
 from consumers.decode import MAX_TIMESTAMP_MS, Reason
+from consumers.reader import open_reader
 from consumers.replay import Letter, NotReplayableError, again, letter
 from publisher.cli import context
 from publisher.cli.context import CommandError, CommandUsageError
@@ -28,8 +29,9 @@ from runtime.settings import variable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
-    from consumers.broker import Producer, TopicReader
+    from consumers.broker import Producer
     from consumers.decode import Record
+    from consumers.reader import TopicReader
     from runtime.settings import Settings
 
 group = typer.Typer(help="What could not be handled: look at it, produce it again.", no_args_is_help=True)
@@ -170,7 +172,7 @@ async def _reader(settings: Settings) -> AsyncIterator[tuple[TopicReader, frozen
             f"Kafka at {','.join(settings.kafka_bootstrap)} has no topic {topic} that this user may see: create it, or "
             f"name yours in {variable('kafka_topic_dead_letters')}"
         )
-    async with broker.open_reader(settings, topic) as reader:
+    async with open_reader(settings, topic) as reader:
         yield reader, topics
 
 

@@ -15,8 +15,9 @@ import uvloop
 
 from consumers import broker
 from migrations import runner
-from publisher import endpoint_secrets
+from publisher import endpoint_secrets, profiles
 from publisher.cli import context
+from publisher.profiles import ProfileError
 from publisher.secrets import Vault
 from runtime.clock import SystemClock
 from runtime.database import TRANSIENT, address_of, open_pool
@@ -75,6 +76,7 @@ async def _examine(settings: Settings) -> list[Finding]:
         _settings(settings),
         *await _database(settings),
         *await _broker(settings),
+        _tokens(settings),
         _gpg(shutil.which),
     ]
 
@@ -86,7 +88,11 @@ def _settings(settings: Settings) -> Finding:
         if "secret_keys" in missing:
             advice += "; a key is made with: echo k1:$(openssl rand -base64 32)"
         return Finding("settings", f"not set: {', '.join(map(variable, missing))}", advice)
-    return Finding("settings", f"{settings.env}, profile {settings.profile}")
+    try:
+        profile = profiles.load(settings.profile)
+    except ProfileError as error:
+        return Finding("settings", str(error), "correct the profile, or name another")
+    return Finding("settings", f"{settings.env}, profile {profile.name}")
 
 
 async def _database(settings: Settings) -> list[Finding]:
@@ -168,6 +174,7 @@ async def _broker(settings: Settings) -> list[Finding]:
         settings.kafka_topic_events,
         settings.kafka_topic_dead_letters,
         settings.kafka_topic_announcements,
+        settings.kafka_topic_credentials,
     }
     missing = ", ".join(sorted(needed - topics))
     return [
@@ -175,7 +182,28 @@ async def _broker(settings: Settings) -> list[Finding]:
         Finding("topics", f"missing: {missing}", "create them, or let this user see them (ACL DESCRIBE)")
         if missing
         else Finding("topics", ", ".join(sorted(needed))),
+        *([await _compaction(settings)] if settings.kafka_topic_credentials in topics else []),
     ]
+
+
+async def _compaction(settings: Settings) -> Finding:
+    """A topic that is not compacted forgets keys that are still in force."""
+    topic = settings.kafka_topic_credentials
+    try:
+        is_compacted = await broker.is_compacted(settings, topic)
+    except broker.TRANSIENT as error:
+        return Finding("credentials", f"the broker does not tell how {topic} is kept ({reason_of(error)})")
+    advice = f"kafka-configs.sh --alter --topic {topic} --add-config cleanup.policy=compact"
+    return Finding(
+        "credentials", f"{topic} is {'' if is_compacted else 'not '}compacted", "" if is_compacted else advice
+    )
+
+
+def _tokens(settings: Settings) -> Finding:
+    """Who is believed; keys that are published somewhere are looked at by the service, which says what is wrong."""
+    if settings.jwt_jwks_url:
+        return Finding("tokens", f"{', '.join(settings.jwt_algorithms)} by the keys at {settings.jwt_jwks_url}")
+    return Finding("tokens", "HS256" if settings.jwt_secret else "none are believed: API keys alone let in")
 
 
 def _gpg(which: Callable[[str], str | None]) -> Finding:

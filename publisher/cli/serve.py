@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import enum
 import gc
+import resource
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -35,6 +36,7 @@ def serve(
 ) -> int:
     """Run the service. Prints one JSON line when ready; SIGTERM and SIGINT drain and end it."""
     settings = context.of(ctx).settings()
+    _open_as_many_files_as_may_be()
     return uvloop.run(_serve(settings, role or ROLES, embedded=embedded))
 
 
@@ -53,6 +55,12 @@ async def _serve(settings: Settings, roles: Collection[str], *, embedded: bool) 
             _tune_collector()
             print(orjson.dumps(ready).decode(), flush=True)  # noqa: T201 - the ready line is stdout's only content
             return await service.run(stop)
+
+
+def _open_as_many_files_as_may_be() -> None:
+    """Raise the soft limit of open files to the hard one: each customer who calls, and each who is called, is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _tune_collector() -> None:

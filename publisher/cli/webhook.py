@@ -9,7 +9,7 @@ import orjson
 import typer
 import uvloop
 
-from publisher import endpoints
+from publisher import deliveries, endpoints
 from publisher.cli import context
 from publisher.cli.connection import with_connection
 from publisher.cli.context import CommandError, CommandUsageError
@@ -76,7 +76,7 @@ def list_(ctx: typer.Context, account: Annotated[str, typer.Option(help="Whose e
     """Print an account's endpoints, one JSON object a line, without secrets."""
     settings = context.of(ctx).settings()
     settings.require("database_url")
-    for each in _run(settings, lambda connection: endpoints.list_of(connection, account)):
+    for each in _run(settings, lambda connection: endpoints.list_of(connection, account)).endpoints:
         _print(asdict(each))
     return EXIT_DONE
 
@@ -133,7 +133,7 @@ def remove(ctx: typer.Context, endpoint: Which, account: Whose) -> int:
     """Remove an endpoint and its secrets; what waits for it is cancelled."""
     settings = context.of(ctx).settings()
     settings.require("database_url")
-    _run(settings, lambda connection: endpoints.delete(connection, account, endpoint))
+    _run(settings, lambda connection: deliveries.delete_endpoint(connection, account, endpoint))
     _print({"id": endpoint, "account": account, "removed": True})
     return EXIT_DONE
 

@@ -183,7 +183,9 @@ class Rules:
             if not _is_canonical(literal):
                 raise RefusedUrlError(UrlFault.ADDRESS, "an address must be written canonically")
             if not self.may_call(literal):
-                raise RefusedUrlError(UrlFault.ADDRESS, "this address is not called")
+                raise RefusedUrlError(
+                    UrlFault.ADDRESS, "this address is not called: it is private, reserved, or closed by this service"
+                )
             return self.is_allowed(literal)
         if host == "localhost" and self.allow:
             return True  # what it resolves to is vetted like any other name

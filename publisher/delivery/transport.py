@@ -95,7 +95,7 @@ class Transport:
         self._make_resolver = make_resolver
         self._timeout = timeout
         self._response_bytes = response_bytes
-        self._user_agent = user_agent
+        self.user_agent = user_agent
         self._routes: dict[URL, _Route] = {}
         self._connector: aiohttp.TCPConnector | None = None
 
@@ -198,7 +198,7 @@ class Transport:
 
     def _prepare(self, url: URL) -> _Route:
         host = url.host_port_subcomponent
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.fixed(self._user_agent).items())
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.fixed(self.user_agent).items())
         head = f"POST {url.raw_path_qs} HTTP/1.1\r\nhost: {host}\r\n{lines}"
         try:
             self._rules.check_url(str(url))

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from publisher.delivery import outcome, request
+from publisher.delivery import attempt, outcome
 from publisher.delivery.lane import Lane
 from publisher.delivery.outcome import Result
 from publisher.delivery.recorder import Recorder
@@ -272,21 +272,8 @@ class Worker:
 
     async def _attempt(self, job: Job) -> bool:
         """The pipeline: sign, send, name the result, decide, hand over to be recorded; say whether it succeeded."""
-        started = self._clock.monotonic()
-        unix = self._clock.unix()
-        response: Response | None = None
-        headers: dict[str, str] = {}
-        try:
-            headers = request.headers(job, int(unix), self._header_prefix)
-            response = await self._transport.post(job.endpoint.url, headers, job.message.body)
-            result = outcome.result_of_status(response.status)
-        except Exception as error:  # every class has a result; an unknown one is `internal`, and the worker lives
-            result = outcome.result_of_error(error)
-            if isinstance(error, request.NoSecretError):
-                logger.error("attempt of delivery %s was not made: %s", job.id, error)  # noqa: TRY400 - no bug, no traceback
-            elif result is Result.INTERNAL:
-                logger.exception("attempt of delivery %s failed inside the service", job.id)
-        duration = self._clock.monotonic() - started
+        attempted = await attempt.make(job, self._transport, self._clock, self._header_prefix)
+        result, unix, duration, headers, response = attempted
         verdict = outcome.decide(
             result,
             attempt=job.tried + 1,
@@ -304,9 +291,9 @@ class Worker:
                 delay=verdict.delay,
                 number=job.attempt,
                 result=result,
-                status=response.status if response else None,
-                duration_ms=round(duration * 1000),
-                response=_text(response),
+                status=attempted.status,
+                duration_ms=attempted.duration_ms,
+                response=attempted.text,
                 attempted_at=min(unix, int(unix) + 0.999_999),  # or rounding would put it into the next second
                 signature=headers.get("webhook-signature"),
             )
@@ -348,13 +335,6 @@ class Worker:
             self._let_go(job.id, job.lease)
         self._freed.set()
         self._due.set()
-
-
-def _text(response: Response | None) -> str | None:
-    """Return a response's body as text PostgreSQL can store: invalid bytes replaced, no NUL."""
-    if response is None or not response.body:
-        return None
-    return response.body.decode("utf-8", "replace").replace("\x00", "\ufffd")
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:

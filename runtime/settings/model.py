@@ -26,6 +26,13 @@ class Settings(DeliverySettings, ApiSettings, KafkaSettings, ServiceSettings):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _keys_come_over_tls_in_production(self) -> Self:
+        if self.env == "production" and self.jwt_jwks_url and not self.jwt_jwks_url.startswith("https://"):
+            msg = f"{PREFIX}JWT_JWKS_URL: must be https:// (http is for {PREFIX}ENV=development)"
+            raise ValueError(msg)
+        return self
+
     def require(self, *names: str) -> None:
         """Raise `SettingsError` for the first of `names` that has no value."""
         for name in names:

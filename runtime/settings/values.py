@@ -14,6 +14,8 @@ from pydantic_settings import NoDecode
 PREFIX = "HELIOGRAPH_"
 SECRET_KEY_BYTES = 32
 MASK = "********"
+#: Secrets that are shown but for the passwords in them.
+URLS = frozenset({"database_url", "ratelimit_store"})
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
@@ -76,7 +78,7 @@ def masked(name: str, value: object) -> str:
     """Render a setting for people: secrets masked, a URL's password too, tuples as they are written."""
     if value is None:
         return ""
-    if name == "database_url" and isinstance(value, SecretStr):
+    if name in URLS and isinstance(value, SecretStr):
         parts = urlsplit(value.get_secret_value())
         if parts.password:
             userinfo, _, host = parts.netloc.rpartition("@")

@@ -11,6 +11,7 @@ import pytest
 
 from consumers import broker
 from consumers.broker import Outgoing
+from consumers.reader import open_reader
 from runtime.settings import variable
 from tests.support.commands import ACCOUNT, emit
 from tests.support.process import Finished, environ_of, run, started, until
@@ -187,7 +188,7 @@ async def test_what_cannot_be_replayed_is_refused_each_with_its_reason(settings:
     assert strange.startswith("0@2  refused: its heliograph-* headers do not say where it came from")
     assert total == "0 replayed, 3 refused"
     assert gone not in await broker.list_topics(settings)
-    async with broker.open_reader(settings, events) as reader:
+    async with open_reader(settings, events) as reader:
         assert [record async for record in reader.records()] == []
 
 

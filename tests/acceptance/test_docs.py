@@ -22,16 +22,19 @@ def blocks(document: str, language: str) -> list[str]:
     return [text for found, text in FENCE.findall((ROOT / document).read_text()) if found == language]
 
 
-async def test_the_readme_by_hand() -> None:
-    (script,) = blocks("README.md", "bash")
+async def test_the_readme_by_hand(tmp_path: Path) -> None:
+    scripts = blocks("README.md", "bash")
+    assert len(scripts) == 2
     (example,) = blocks("README.md", "json")
     assert ".venv/bin/heliograph serve --embedded\n" in blocks("README.md", "console")
     async with started("serve", "--embedded") as service:
         ready = await service.ready()
         assert list(ready) == list(orjson.loads(example))
         child = await asyncio.create_subprocess_exec(
-            "bash", "-euxc", script,
-            env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DATABASE": ready["database"]},
+            "bash", "-euxc", "".join(scripts),
+            env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                 "DATABASE": ready["database"], "API": ready["api"]},
+            cwd=tmp_path,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
@@ -43,6 +46,9 @@ async def test_the_readme_by_hand() -> None:
     assert '"secret":"whsec_' in shown
     assert "1 server.provisioned produced" in shown
     assert "1 topup.confirmed produced" in shown
+    assert '"events":["topup.*","canary.updated"]' in shown
+    assert '"meta":{"page":1,"per_page":20,"total":2,"total_pages":1}' in shown
+    assert orjson.loads((tmp_path / "openapi.json").read_bytes())["openapi"].startswith("3.1")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

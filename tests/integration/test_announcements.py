@@ -17,6 +17,7 @@ import pytest
 
 from consumers import announcements, broker
 from consumers.announcements import Announcement, Backlog, Relay, announce, backlog
+from consumers.reader import open_reader
 from runtime.embedded import free_port
 from tests.support.fake_broker import FakeBroker, FakeProducer, UnavailableError
 from tests.support.process import until
@@ -404,7 +405,7 @@ async def test_the_backlog_is_what_is_not_sent_and_since_when(outbox: Outbox) ->
 
 
 async def received(settings: Settings) -> list[Record]:
-    async with broker.open_reader(settings, settings.kafka_topic_announcements) as reader:
+    async with open_reader(settings, settings.kafka_topic_announcements) as reader:
         return [record async for record in reader.records()]
 
 

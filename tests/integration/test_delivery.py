@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from publisher.delivery import attempt
 from publisher.delivery import recorder as recorder_module
 from publisher.delivery import worker as worker_module
 from publisher.delivery.backoff import JITTER
@@ -191,7 +192,7 @@ async def test_an_endpoint_without_a_secret_is_one_line_and_no_traceback(caplog:
         bench.start()
         await bench.queue.until(lambda queue: queue.states() == {"dlv_1": "retry"})
         assert [each.result for each in bench.queue.rows["dlv_1"].attempts] == [Result.INTERNAL]
-    [record] = [record for record in caplog.records if record.name == worker_module.logger.name]
+    [record] = [record for record in caplog.records if record.name == attempt.logger.name]
     assert record.getMessage() == "attempt of delivery dlv_1 was not made: no secret to sign with"
     assert record.exc_info is None
 

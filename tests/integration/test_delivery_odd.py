@@ -11,6 +11,7 @@ from publisher.app import Service
 from publisher.delivery import outcome
 from publisher.delivery.gate import Limits
 from publisher.delivery.transport import Response
+from publisher.health import Health
 from runtime.lifecycle import EXIT_FAILED
 from tests.support.jobs import a_job, a_message
 from tests.support.time import FakeClock
@@ -93,7 +94,8 @@ async def test_a_task_beside_the_roles_that_dies_ends_the_process(error: BaseExc
 
     service = cast("Any", Service.__new__(Service))  # no servers: it is about `run` alone
     service._worker = service._intake = service._consumer = None
-    service._chores, service._roles, service._halted = [], frozenset({"deliver"}), ""
+    service._chores, service._beside, service._roles, service._halted = [], [], frozenset({"deliver"}), ""
+    service._health = Health()
     service._relay = Dying()
     async with asyncio.timeout(5):
         assert await service.run(asyncio.Event()) == EXIT_FAILED

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from publisher import endpoints
+from publisher import endpoint_failures, endpoints
 from publisher.delivery.backoff import Policy
 from publisher.delivery.egress import Rules
-from publisher.endpoints import Directory, Disabled, Endpoint, InvalidEndpointError
+from publisher.endpoint_failures import Disabled
+from publisher.endpoints import Directory, Endpoint, InvalidEndpointError
 from publisher.ids import Ids
 from publisher.secrets import Vault
 from publisher.subscriptions import Terms
@@ -224,7 +225,7 @@ async def test_a_disabled_endpoint_is_not_found_any_more(directory: Directory, c
     gone, _ = await register(directory, connection)
     kept, _ = await register(directory, connection)
     await directory.of_accounts(connection, ["acct_1"])
-    assert await endpoints.disable(connection, [gone, "we_unknown"], "gone") == [
+    assert await endpoint_failures.disable(connection, [gone, "we_unknown"], "gone") == [
         Disabled("acct_1", gone, "gone", None, 0, None)
     ]
     assert (await only(directory, connection)).id == kept
@@ -240,10 +241,10 @@ async def test_disabling_twice_says_so_once_and_keeps_the_first_reason(
     directory: Directory, connection: Connection
 ) -> None:
     endpoint_id, _ = await register(directory, connection)
-    assert [each.id for each in await endpoints.disable(connection, [endpoint_id], "gone")] == [endpoint_id]
-    assert await endpoints.disable(connection, [endpoint_id], "failing") == []
+    assert [each.id for each in await endpoint_failures.disable(connection, [endpoint_id], "gone")] == [endpoint_id]
+    assert await endpoint_failures.disable(connection, [endpoint_id], "failing") == []
     assert await connection.fetchval("SELECT disabled_reason FROM endpoints") == "gone"
-    assert await endpoints.disable(connection, [], "gone") == []
+    assert await endpoint_failures.disable(connection, [], "gone") == []
 
 
 @pytest.mark.parametrize("status", ["paused", "disabled"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from publisher import endpoints
+from publisher import endpoint_failures, endpoints
 from publisher.delivery.backoff import Policy
 from publisher.endpoints import Details, Directory, InvalidEndpointError, NoSuchEndpointError
 from publisher.ids import Ids
@@ -68,10 +68,11 @@ async def test_a_list_has_an_accounts_own_endpoints_the_oldest_first(
 ) -> None:
     mine = [(await register(directory, connection))[0] for _ in range(3)]
     await register(directory, connection, account="acct_2")
-    listed = await endpoints.list_of(connection, "acct_1")
-    assert [each.id for each in listed] == sorted(mine)
-    assert listed[0] == await endpoints.read(connection, "acct_1", min(mine))
-    assert await endpoints.list_of(connection, "acct_3") == []
+    listed, total = await endpoints.list_of(connection, "acct_1")
+    assert [each.id for each in listed] == mine
+    assert total == 3
+    assert listed[0] == await endpoints.read(connection, "acct_1", mine[0])
+    assert await endpoints.list_of(connection, "acct_3") == ([], 0)
 
 
 @pytest.mark.parametrize(
@@ -155,8 +156,8 @@ async def test_a_lowered_limit_does_not_stand_in_the_way_of_another_change(conne
 async def test_enabling_again_is_a_fresh_start(directory: Directory, connection: Connection) -> None:
     endpoint_id, _ = await register(directory, connection)
     for status in ("active", "paused"):
-        await endpoints.note_failures(connection, [(endpoint_id, 30, "5xx")])
-        [gone] = await endpoints.disable(connection, [endpoint_id], "failing")
+        await endpoint_failures.note_failures(connection, [(endpoint_id, 30, "5xx")])
+        [gone] = await endpoint_failures.disable(connection, [endpoint_id], "failing")
         assert (gone.dropped, gone.last_result) == (30, "5xx")
         read = await directory.update(connection, "acct_1", endpoint_id, status=status)
         assert (read.status, read.disabled_reason) == (status, None)
@@ -166,7 +167,7 @@ async def test_enabling_again_is_a_fresh_start(directory: Directory, connection:
 
 async def test_an_active_endpoint_cannot_wash_its_failures_off(directory: Directory, connection: Connection) -> None:
     endpoint_id, _ = await register(directory, connection)
-    await endpoints.note_failures(connection, [(endpoint_id, 2, "5xx")])
+    await endpoint_failures.note_failures(connection, [(endpoint_id, 2, "5xx")])
     read = await directory.update(connection, "acct_1", endpoint_id, status="active", description="new")
     assert (read.dropped, read.last_result) == (2, "5xx")
     assert read.failing_since is not None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from publisher import endpoints
-from publisher.endpoints import Directory, Disabled
+from publisher import endpoint_failures
+from publisher.endpoint_failures import Disabled
+from publisher.endpoints import Directory
 from publisher.ids import Ids
 from publisher.secrets import Vault
 from tests.support.egress import LOOPBACK
@@ -62,10 +63,12 @@ async def age(connection: Connection, endpoint_id: str, seconds: float) -> None:
 
 async def test_failures_add_up_and_the_first_one_keeps_its_time(connection: Connection) -> None:
     (failing, other) = await some_endpoints(connection, 2)
-    await endpoints.note_failures(connection, [(failing, 0, "timeout")])
+    await endpoint_failures.note_failures(connection, [(failing, 0, "timeout")])
     since = await connection.fetchval("SELECT failing_since FROM endpoints WHERE id = $1", failing)
     assert await doing(connection, failing) == (True, 0, "timeout", 1)
-    await endpoints.note_failures(connection, [(failing, 2, "5xx"), (failing, 3, "connect"), ("we_unknown", 1, "5xx")])
+    await endpoint_failures.note_failures(
+        connection, [(failing, 2, "5xx"), (failing, 3, "connect"), ("we_unknown", 1, "5xx")]
+    )
     assert await doing(connection, failing) == (True, 5, "connect", 1)
     assert await connection.fetchval("SELECT failing_since FROM endpoints WHERE id = $1", failing) == since
     assert await doing(connection, other) == (False, 0, None, 1)
@@ -73,10 +76,10 @@ async def test_failures_add_up_and_the_first_one_keeps_its_time(connection: Conn
 
 async def test_a_success_clears_them_all_and_touches_nobody_else(connection: Connection) -> None:
     (mended, failing, fine) = await some_endpoints(connection, 3)
-    await endpoints.note_failures(connection, [(mended, 1, "5xx"), (failing, 1, "5xx")])
+    await endpoint_failures.note_failures(connection, [(mended, 1, "5xx"), (failing, 1, "5xx")])
     rows = "SELECT id, xmin::text FROM endpoints WHERE id = ANY ($1) ORDER BY id"
     before = await connection.fetch(rows, [failing, fine])
-    await endpoints.note_successes(connection, [mended, fine, mended, "we_unknown"])
+    await endpoint_failures.note_successes(connection, [mended, fine, mended, "we_unknown"])
     assert await doing(connection, mended) == (False, 0, None, 1)
     assert await doing(connection, failing) == (True, 1, "5xx", 1)
     assert await connection.fetch(rows, [failing, fine]) == before
@@ -91,17 +94,17 @@ async def test_only_what_changes_is_written(
     again: tuple[int, str], connection: Connection, *, is_written: bool
 ) -> None:
     (failing,) = await some_endpoints(connection, 1)
-    await endpoints.note_failures(connection, [(failing, 0, "5xx")])
+    await endpoint_failures.note_failures(connection, [(failing, 0, "5xx")])
     before = await connection.fetchval("SELECT xmin::text FROM endpoints")
-    await endpoints.note_failures(connection, [(failing, *again)])
+    await endpoint_failures.note_failures(connection, [(failing, *again)])
     assert (await connection.fetchval("SELECT xmin::text FROM endpoints") != before) is is_written
 
 
 async def test_nothing_to_note_asks_the_database_nothing(connection: Connection) -> None:
     await connection.close()
-    await endpoints.note_failures(connection, [])
-    await endpoints.note_successes(connection, [])
-    await endpoints.note_results(connection, [], [])
+    await endpoint_failures.note_failures(connection, [])
+    await endpoint_failures.note_successes(connection, [])
+    await endpoint_failures.note_results(connection, [], [])
 
 
 @pytest.mark.parametrize("status", ["paused", "disabled"])
@@ -111,15 +114,15 @@ async def test_a_late_failure_does_not_change_what_an_inactive_endpoint_ended_wi
     (ended,) = await some_endpoints(connection, 1)
     reason = "'gone'" if status == "disabled" else "NULL"
     await connection.execute(f"UPDATE endpoints SET status = '{status}', disabled_reason = {reason}")  # noqa: S608 - the test's own
-    await endpoints.note_failures(connection, [(ended, 4, "5xx")])
+    await endpoint_failures.note_failures(connection, [(ended, 4, "5xx")])
     assert await doing(connection, ended) == (False, 0, None, 1)
 
 
 async def test_both_are_noted_at_once_a_success_last(connection: Connection) -> None:
     (mended, failing, both) = await some_endpoints(connection, 3)
-    await endpoints.note_failures(connection, [(mended, 1, "5xx")])
+    await endpoint_failures.note_failures(connection, [(mended, 1, "5xx")])
     async with connection.transaction():
-        await endpoints.note_results(connection, [(failing, 1, "5xx"), (both, 1, "5xx")], [mended, both])
+        await endpoint_failures.note_results(connection, [(failing, 1, "5xx"), (both, 1, "5xx")], [mended, both])
     assert [(await doing(connection, each))[:3] for each in (mended, failing, both)] == [
         (False, 0, None),
         (True, 1, "5xx"),
@@ -131,7 +134,7 @@ async def test_processes_that_note_the_same_endpoints_in_opposite_roles_never_bl
     connection: Connection, dsn: str
 ) -> None:
     ids = await some_endpoints(connection, 20)
-    await endpoints.note_failures(connection, [(each, 0, "5xx") for each in ids])
+    await endpoint_failures.note_failures(connection, [(each, 0, "5xx") for each in ids])
     async with asyncpg.create_pool(dsn, min_size=4, max_size=4) as pool:
 
         async def note(number: int) -> None:
@@ -139,10 +142,10 @@ async def test_processes_that_note_the_same_endpoints_in_opposite_roles_never_bl
             if number % 3:
                 failing, mended = failing[::-1], mended[::-1]
             async with pool.acquire() as own, own.transaction():
-                await endpoints.note_results(own, [(each, 1, "5xx") for each in failing], mended)
+                await endpoint_failures.note_results(own, [(each, 1, "5xx") for each in failing], mended)
 
         await asyncio.gather(*(note(number) for number in range(200)))
-    await endpoints.note_results(connection, [(each, 0, "timeout") for each in ids[::2]], ids[1::2])
+    await endpoint_failures.note_results(connection, [(each, 0, "timeout") for each in ids[::2]], ids[1::2])
     assert [(await doing(connection, each))[::2] for each in ids] == [(True, "timeout"), (False, None)] * 10
 
 
@@ -153,7 +156,7 @@ async def test_counts_of_several_processes_add_up(connection: Connection, dsn: s
         async def note(number: int) -> None:
             async with pool.acquire() as own:
                 order = ids if number % 2 else ids[::-1]
-                await endpoints.note_failures(own, [(each, 1, "5xx") for each in order])
+                await endpoint_failures.note_failures(own, [(each, 1, "5xx") for each in order])
 
         await asyncio.gather(*(note(number) for number in range(40)))
     assert [(await doing(connection, each))[1] for each in ids] == [40] * 5
@@ -170,13 +173,13 @@ async def test_only_who_fails_for_long_and_loses_much_is_disabled(
     seconds: float, dropped: int, connection: Connection, *, is_disabled: bool
 ) -> None:
     (failing, fine) = await some_endpoints(connection, 2)
-    await endpoints.note_failures(connection, [(failing, dropped, "timeout")])
+    await endpoint_failures.note_failures(connection, [(failing, dropped, "timeout")])
     await age(connection, failing, seconds)
     since = await connection.fetchval("SELECT failing_since FROM endpoints WHERE id = $1", failing)
-    disabled = await endpoints.disable_failing(connection, after_seconds=5 * DAY, dropped=20)
+    disabled = await endpoint_failures.disable_failing(connection, after_seconds=5 * DAY, dropped=20)
     expected = [Disabled("acct_1", failing, "failing", since, dropped, "timeout")] if is_disabled else []
     assert disabled == expected
-    assert await endpoints.disable_failing(connection, after_seconds=5 * DAY, dropped=20) == []
+    assert await endpoint_failures.disable_failing(connection, after_seconds=5 * DAY, dropped=20) == []
     statuses = await connection.fetch("SELECT status, version FROM endpoints ORDER BY id")
     assert [tuple(row) for row in statuses] == [("disabled", 2) if is_disabled else ("active", 1), ("active", 1)]
     assert fine == max(failing, fine)
@@ -184,22 +187,22 @@ async def test_only_who_fails_for_long_and_loses_much_is_disabled(
 
 async def test_who_is_disabled_for_an_answer_tells_how_it_was_doing(connection: Connection) -> None:
     (gone,) = await some_endpoints(connection, 1)
-    await endpoints.note_failures(connection, [(gone, 1, "410")])
+    await endpoint_failures.note_failures(connection, [(gone, 1, "410")])
     since = await connection.fetchval("SELECT failing_since FROM endpoints")
-    assert await endpoints.disable(connection, [gone, gone], "gone") == [
+    assert await endpoint_failures.disable(connection, [gone, gone], "gone") == [
         Disabled("acct_1", gone, "gone", since, 1, "410")
     ]
 
 
 async def test_a_row_somebody_is_writing_to_is_left_for_the_next_time(connection: Connection, dsn: str) -> None:
     ids = await some_endpoints(connection, 2)
-    await endpoints.note_failures(connection, [(each, 20, "5xx") for each in ids])
+    await endpoint_failures.note_failures(connection, [(each, 20, "5xx") for each in ids])
     for each in ids:
         await age(connection, each, DAY)
     other = await asyncpg.connect(dsn)
     async with other.transaction():
-        await endpoints.note_successes(other, ids[:1])
-        disabled = await endpoints.disable_failing(connection, after_seconds=DAY, dropped=1)
+        await endpoint_failures.note_successes(other, ids[:1])
+        disabled = await endpoint_failures.disable_failing(connection, after_seconds=DAY, dropped=1)
         assert [each.id for each in disabled] == ids[1:]
     await other.close()
-    assert await endpoints.disable_failing(connection, after_seconds=DAY, dropped=1) == []  # it had recovered
+    assert await endpoint_failures.disable_failing(connection, after_seconds=DAY, dropped=1) == []  # it had recovered

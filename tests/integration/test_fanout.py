@@ -15,7 +15,8 @@ import asyncpg
 import orjson
 import pytest
 
-from publisher import endpoints
+from consumers.catalogue import CATALOGUE
+from publisher import endpoint_failures
 from publisher.endpoints import Directory
 from publisher.fanout import FanOut
 from publisher.ids import Ids
@@ -44,6 +45,7 @@ class Bench:
         self.connection = connection
         self.room = 1000
         self.full: set[str] = set()
+        self.offered = set(CATALOGUE) - {"server.resized", "incident.updated"}
         self.submitted: list[list[Job]] = []
         self.woken = 0
         ids = Ids(FakeClock())
@@ -57,6 +59,7 @@ class Bench:
             full=lambda: self.full,
             submit=lambda jobs: self.submitted.append(list(jobs)),
             wake=self._wake,
+            offered=self.offered,
         )
 
     def _wake(self) -> None:
@@ -154,7 +157,7 @@ async def test_every_endpoint_of_the_account_gets_it_and_nobody_else(bench: Benc
 async def test_a_disabled_endpoint_gets_nothing_more(bench: Bench) -> None:
     endpoint_id = await bench.subscribe("*")
     await bench.publish(an_event())
-    await endpoints.disable(bench.connection, [endpoint_id], "gone")
+    await endpoint_failures.disable(bench.connection, [endpoint_id], "gone")
     assert not await bench.publish(an_event())
     await bench.publish(an_event("canary.updated"))
     assert await bench.rows("SELECT count(*) FROM queue") == [(1,)]
@@ -346,3 +349,10 @@ async def test_a_rollback_leaves_nothing(bench: Bench) -> None:
     assert (bench.submitted, bench.woken) == ([], 0)
     await bench.publish(an_event())
     assert await bench.sequences() == [1]
+
+
+async def test_what_the_provider_does_not_offer_is_published_to_nobody(bench: Bench) -> None:
+    await bench.subscribe("*")
+    assert not await bench.publish(an_event("server.resized"), an_event("incident.updated", account=None))
+    assert await bench.publish(an_event("server.resized"), an_event("server.power.on"))
+    assert [job.message.type for job in bench.jobs] == ["server.power.on"]

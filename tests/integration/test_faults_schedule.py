@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from publisher import endpoints
+from publisher import endpoint_failures, endpoints
 from publisher.delivery.outcome import Result
 from tests.support import misbehaving as kit
 from tests.support.live import ACCOUNT, LEASE_SECONDS, Live, live, states
@@ -200,7 +200,7 @@ async def test_endpoint_deleted_mid_retry_is_no_send(how: str, here: Live, recei
             if how == "deleted":
                 await endpoints.delete(connection, ACCOUNT, endpoint_id)
             elif how == "disabled":
-                await endpoints.disable(connection, [endpoint_id], "gone")
+                await endpoint_failures.disable(connection, [endpoint_id], "gone")
             else:
                 await here.directory.update(connection, ACCOUNT, endpoint_id, status="paused")
         await here.due_now("retry")

@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
 from publisher.admin import admin_app
-from publisher.api.app import public_app
+from publisher.api.app import health_routes
 from publisher.delivery.outcome import Result
 from publisher.health import Health
 from publisher.metrics import PublisherMetrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from aiohttp import web
 
     Client = TestClient[web.Request, web.Application]
 
@@ -74,7 +73,9 @@ async def admin(registry: CollectorRegistry, health: Health) -> AsyncIterator[Cl
 
 @pytest.fixture
 async def public(health: Health) -> AsyncIterator[Client]:
-    async with asking(public_app(health)) as client:
+    app = web.Application()
+    app.add_routes(health_routes(health))
+    async with asking(app) as client:
         yield client
 
 

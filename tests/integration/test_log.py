@@ -73,10 +73,10 @@ async def test_live_and_ended_are_in_one_order_the_newest_first(past: Histories)
 async def test_pages_follow_each_other_without_gap_or_overlap(past: Histories) -> None:
     endpoint_id = await past.endpoint()
     made = [await past.add(endpoint_id, Random(number).choice(["delivered", "retry"])) for number in range(7)]
-    pages = [await listed(past, endpoint_id, page=number, per_page=3) for number in (1, 2, 3, 4)]
+    pages = [await listed(past, endpoint_id, offset=offset, limit=3) for offset in (0, 3, 6, 9)]
     assert [len(page.deliveries) for page in pages] == [3, 3, 1, 0]
     assert [each for page in pages for each in names(page)] == made[::-1]
-    assert {page.total for page in pages} == {7}
+    assert {(page.total, page.newest) for page in pages} == {(7, made[-1])}
 
 
 async def test_what_each_row_says(past: Histories) -> None:
@@ -138,9 +138,9 @@ async def test_what_is_not_looked_at_is_said_and_until_leads_on(
         await past.add(endpoint_id, "delivered" if number else "dropped", at=HOUR_AGO + timedelta(seconds=number))
         for number in range(6)
     ]
-    page = await listed(past, endpoint_id, per_page=3)
+    page = await listed(past, endpoint_id, limit=3)
     assert (names(page), page.total, page.is_complete) == (made[:2:-1], 4, False)
-    assert names(await listed(past, endpoint_id, per_page=3, page=2)) == [made[2]]
+    assert names(await listed(past, endpoint_id, limit=3, offset=3)) == [made[2]]
     rest = await listed(past, endpoint_id, filters=Filters(until=HOUR_AGO + timedelta(seconds=1)))
     assert (names(rest), rest.is_complete) == ([made[1], made[0]], True)
     beyond = await listed(past, endpoint_id, filters=Filters(type="no.such"))

@@ -9,6 +9,7 @@ import pytest
 
 from consumers import broker
 from consumers.broker import Outgoing
+from consumers.reader import open_reader
 from runtime.embedded import EmbeddedBroker, free_port
 from runtime.lifecycle import UnreachableError
 
@@ -32,7 +33,7 @@ async def produce(settings: Settings, topic: str, values: Iterable[bytes | None]
 
 
 async def read(settings: Settings, topic: str, *, since_ms: int | None = None, last: int | None = None) -> list[Record]:
-    async with asyncio.timeout(PATIENCE), broker.open_reader(settings, topic) as reader:
+    async with asyncio.timeout(PATIENCE), open_reader(settings, topic) as reader:
         return [record async for record in reader.records(since_ms=since_ms, last=last)]
 
 
@@ -63,7 +64,7 @@ async def test_what_comes_while_reading_is_left_for_the_next_time(settings: Sett
     topic = settings.kafka_topic_dead_letters
     await produce(settings, topic, (b"%d" % number for number in range(150)))
     found = []
-    async with asyncio.timeout(PATIENCE), broker.open_reader(settings, topic) as reader:
+    async with asyncio.timeout(PATIENCE), open_reader(settings, topic) as reader:
         async for record in reader.records():
             found.append(record)
             if len(found) == 1:
@@ -94,7 +95,7 @@ async def test_what_is_older_is_left_out(settings: Settings) -> None:
 async def test_one_record_is_found_by_its_coordinates_or_not_at_all(settings: Settings) -> None:
     topic = settings.kafka_topic_dead_letters
     await produce(settings, topic, [b"%d" % number for number in range(10)])
-    async with asyncio.timeout(PATIENCE), broker.open_reader(settings, topic) as reader:
+    async with asyncio.timeout(PATIENCE), open_reader(settings, topic) as reader:
         for offset in (7, 0, 9, 3):
             record = await reader.record(0, offset)
             assert record is not None
@@ -104,7 +105,7 @@ async def test_one_record_is_found_by_its_coordinates_or_not_at_all(settings: Se
 
 
 async def test_one_record_in_an_empty_topic_is_not_found(settings: Settings) -> None:
-    async with asyncio.timeout(PATIENCE), broker.open_reader(settings, settings.kafka_topic_dead_letters) as reader:
+    async with asyncio.timeout(PATIENCE), open_reader(settings, settings.kafka_topic_dead_letters) as reader:
         assert await reader.record(0, 0) is None
         assert await reader.record(0, 5) is None
 
@@ -129,7 +130,7 @@ async def test_a_broker_that_goes_away_while_it_is_read_ends_the_reading(setting
         mine = settings.model_copy(update={"kafka_bootstrap": (server.bootstrap,), "startup_timeout": 2.0})
         await broker.create_topics(mine, {"letters": 1})
         await produce(mine, "letters", (bytes(100_000) for _ in range(200)))
-        async with asyncio.timeout(PATIENCE), broker.open_reader(mine, "letters") as reader:
+        async with asyncio.timeout(PATIENCE), open_reader(mine, "letters") as reader:
             reading = reader.records()
             await anext(reading)
             await server.stop()

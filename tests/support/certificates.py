@@ -37,6 +37,17 @@ class Authority:
         pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
         return ssl.create_default_context(cadata=pem)
 
+    def bundle(self) -> Path:
+        """Return a file that holds the authority's own certificate."""
+        path = self._folder / "authority.pem"
+        path.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+        return path
+
+    def issued(self, name: str) -> Path:
+        """Return a file that holds a certificate and its key, for a server or a client."""
+        self._server(name)
+        return self._folder / f"{name}.pem"
+
     def good(self) -> ssl.SSLContext:
         return self._server("good")
 

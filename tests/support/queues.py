@@ -13,7 +13,8 @@ import asyncpg
 from publisher import deliveries
 from publisher import queue as queue_module
 from publisher.delivery.outcome import Result
-from publisher.endpoints import Directory, disable
+from publisher.endpoint_failures import disable
+from publisher.endpoints import Directory
 from publisher.ids import Ids
 from publisher.queue import Enqueued, Finished, PostgresQueue
 from publisher.secrets import Vault

@@ -1,21 +1,25 @@
-"""What a reader does about offsets that are not there; the rest meets a broker in tests/integration/test_reader.py."""
+"""What a reader does about offsets that are gone or not the same; tests/integration/test_reader.py has a broker."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.errors import OffsetOutOfRangeError, TopicAuthorizationFailedError
 
-from consumers.broker import TopicReader
+from consumers.broker import Partition
+from consumers.reader import AnotherTopicError, Bookmark, TopicReader
 from runtime.lifecycle import UnreachableError
 from tests.support.fake_broker import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
-ONE = TopicPartition("letters", 0)
+    from consumers.reader import Moment
+
+ONE = Partition("letters", 0)
 
 
 class Client:
@@ -25,29 +29,42 @@ class Client:
         self._offsets = offsets
         self._end = end
         self._position = 0
+        self._polls = 0
         self.error: Exception | None = None
 
-    def assignment(self) -> set[TopicPartition]:
+    def assignment(self) -> AbstractSet[Partition]:
         return {ONE}
 
-    def seek(self, where: TopicPartition, offset: int) -> None:
+    def seek(self, where: Partition, offset: int) -> None:
         assert where == ONE
         self._position = offset if self._offsets[0] <= offset <= self._end else self._offsets[0]
 
-    async def beginning_offsets(self, _: set[TopicPartition]) -> dict[TopicPartition, int]:
+    async def beginning_offsets(self, _: AbstractSet[Partition]) -> dict[Partition, int]:
         return {ONE: self._offsets[0]}
 
-    async def getmany(self, *_: TopicPartition, **__: int) -> dict[TopicPartition, list[Stored]]:
+    async def end_offsets(self, _: AbstractSet[Partition]) -> dict[Partition, int]:
+        return {ONE: self._end}
+
+    async def offsets_for_times(self, _: Mapping[Partition, int]) -> Mapping[Partition, Moment | None]:
+        return {ONE: None}
+
+    async def getmany(self, *_: Partition, timeout_ms: int, max_records: int) -> dict[Partition, list[Stored]]:
+        assert (timeout_ms, max_records) > (0, 0)
         if self.error is not None:
             raise self.error
+        self._polls += 1
+        await asyncio.sleep(0)
         found = [Stored("letters", 0, each, 0, None, b"", ()) for each in self._offsets if each >= self._position]
         self._position = self._end
         return {ONE: found} if found else {}
 
-    def last_stable_offset(self, _: TopicPartition) -> int:
+    def last_stable_offset(self, _: Partition) -> int:
         return self._end
 
-    async def position(self, _: TopicPartition) -> int:
+    def last_poll_timestamp(self, _: Partition) -> int:
+        return self._polls
+
+    async def position(self, _: Partition) -> int:
         return self._position
 
 
@@ -71,3 +88,80 @@ async def test_a_broker_that_refuses_is_named_with_its_reason() -> None:
     client.error = TopicAuthorizationFailedError("letters")
     with pytest.raises(UnreachableError, match=r"^Kafka at a\.example:9092 does not answer any more \(.*letters"):
         await TopicReader(client, "a.example:9092", 10).record(0, 0)
+
+
+# --- following -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bookmark", "offsets"),
+    [
+        (None, [5, 7, 8]),
+        (Bookmark(5, 0), [5, 7, 8]),
+        (Bookmark(8, 0), [8]),
+        (Bookmark(7, 99), [7, 8]),  # what stood before it has been compacted away: nothing to compare
+        (Bookmark(9, 0), []),
+        (Bookmark(10, 99), []),
+    ],
+)
+async def test_following_goes_on_from_the_bookmark(bookmark: Bookmark | None, offsets: list[int]) -> None:
+    reader = TopicReader(Client([5, 7, 8], 10), "a.example:9092", 10)
+    news = await anext(reader.follow({} if bookmark is None else {0: bookmark}))
+    assert [record.offset for record in news.records] == offsets
+    assert news.is_at_end
+
+
+@pytest.mark.parametrize(
+    ("bookmarks", "words"),
+    [
+        ({0: Bookmark(4, 0)}, "partition 0 begins at 5, after 4"),
+        ({0: Bookmark(8, 99)}, "what stands at 0@7 is another record than before"),
+        ({0: Bookmark(11, 0)}, "partition 0 ends at 10, before 11"),
+        ({0: Bookmark(5, 0), 1: Bookmark(0, 0)}, "partition 1 is gone"),
+    ],
+)
+async def test_bookmarks_of_another_topic_are_noticed(bookmarks: dict[int, Bookmark], words: str) -> None:
+    reader = TopicReader(Client([5, 7, 8], 10), "a.example:9092", 10)
+    with pytest.raises(AnotherTopicError, match=words):
+        await anext(reader.follow(bookmarks))
+
+
+async def test_an_offset_that_the_broker_does_not_have_is_another_topic_and_no_broker_that_is_away() -> None:
+    client = Client([5], 6)
+    client.error = OffsetOutOfRangeError({ONE: 6})
+    with pytest.raises(AnotherTopicError):
+        await anext(TopicReader(client, "a.example:9092", 10).follow({0: Bookmark(6, 0)}))
+
+
+async def test_a_partition_that_is_stuck_is_noticed_beside_one_that_answers() -> None:
+    other = Partition("letters", 1)
+
+    class HalfStuck(Client):
+        def assignment(self) -> AbstractSet[Partition]:
+            return {ONE, other}
+
+        def seek(self, where: Partition, offset: int) -> None:
+            if where == ONE:
+                super().seek(where, offset)
+
+        async def beginning_offsets(self, partitions: AbstractSet[Partition]) -> dict[Partition, int]:
+            return dict.fromkeys(partitions, self._offsets[0])
+
+        def last_poll_timestamp(self, where: Partition) -> int:
+            return super().last_poll_timestamp(where) if where == ONE else 1
+
+    following = TopicReader(HalfStuck([5], 6), "a.example:9092", 0.05).follow({})
+    assert [record.offset for record in (await anext(following)).records] == [5]
+    with pytest.raises(UnreachableError):
+        await anext(following)
+
+
+async def test_a_client_that_is_stuck_does_not_keep_its_follower_waiting_for_ever() -> None:
+    class Stuck(Client):
+        def last_poll_timestamp(self, _: Partition) -> int:
+            return 1
+
+    following = TopicReader(Stuck([5], 6), "a.example:9092", 0.05).follow({})
+    assert [record.offset for record in (await anext(following)).records] == [5]
+    with pytest.raises(UnreachableError, match=r"does not answer any more \(nothing for 0.05 s\)"):
+        await anext(following)

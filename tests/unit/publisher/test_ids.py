@@ -48,6 +48,13 @@ def test_ids_of_one_millisecond_differ_across_draws_and_makers() -> None:
     assert len(set(made)) == len(made)
 
 
+def test_the_millisecond_of_its_making_is_read_from_an_id() -> None:
+    clock = FakeClock()
+    clock.advance(0.123)
+    assert ids.milliseconds(Ids(clock).new(ids.DELIVERY)) == int(clock.unix() * 1000)
+    assert ids.milliseconds(ids.least(ids.MESSAGE, ids.LATEST)) == ids.LATEST
+
+
 def test_a_stem_is_the_beginning_of_an_id_of_that_moment() -> None:
     maker = Ids(FakeClock())
     assert maker.new(ids.DELIVERY).startswith(maker.stem(ids.DELIVERY))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from publisher import secrets
-from publisher.secrets import Owner, Sealed, SealError, Vault
+from publisher.secrets import Answer, Owner, Sealed, SealError, Vault
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 OWNER = Owner("acct_1", "we_1", 1)
@@ -71,6 +71,21 @@ def test_a_ciphertext_moved_to_another_row_does_not_open(thief: Owner) -> None:
     vault = Vault({"k1": OLD})
     with pytest.raises(SealError, match="the key or the row was changed"):
         vault.open(vault.seal(SECRET, OWNER), thief)
+
+
+def test_a_kept_answer_opens_for_its_account_and_key_alone_and_is_not_taken_for_a_secret() -> None:
+    vault = Vault({"k1": OLD})
+    owner = Answer("acct_1", bytes(32))
+    sealed = vault.seal(b"{}", owner)
+    assert vault.open(sealed, owner) == b"{}"
+    for thief in (Answer("acct_2", bytes(32)), Answer("acct_1", bytes([1] * 32)), OWNER, Owner("idempotency", "a", 1)):
+        with pytest.raises(SealError) as caught:
+            vault.open(sealed, thief)
+        assert "acct_" not in str(caught.value)
+    with pytest.raises(
+        SealError, match=r"^an answer kept for an Idempotency-Key was sealed with key 'k1', which is not"
+    ):
+        Vault({"k2": OLD}).open(sealed, owner)
 
 
 @pytest.mark.parametrize("position", [0, secrets.NONCE_BYTES, -1], ids=["nonce", "text", "tag"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from consumers.catalogue import CATALOGUE
 from publisher.delivery.backoff import Policy
-from publisher.delivery.egress import Rules
+from publisher.delivery.egress import Rules, UrlFault
 from publisher.subscriptions import (
     DEFAULT_POLICY,
     MAX_FILTERS,
@@ -238,3 +239,34 @@ def test_an_overlap(seconds: float) -> None:
 def test_what_is_no_overlap(seconds: float) -> None:
     with pytest.raises(InvalidEndpointError, match=r"^overlap: must be 0 to 604800 seconds$"):
         check_overlap(seconds)
+
+
+# --- refusals as programs read them ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "reason", "fault"),
+    [
+        ({"url": "http://receiver.example/"}, "url", "must begin with https://", UrlFault.SCHEME),
+        ({"events": []}, "events", "give 1 to 100 filters", None),
+        ({"retries": 6}, "retries", "must be 0 to 5", None),
+    ],
+)
+def test_a_refusal_names_field_reason_and_what_is_wrong_with_a_url(
+    changes: dict[str, Any], field: str, reason: str, fault: UrlFault | None
+) -> None:
+    with pytest.raises(InvalidEndpointError) as caught:
+        check(**_asked(**changes))
+    assert (caught.value.field, caught.value.reason, caught.value.fault) == (field, reason, fault)
+    assert str(caught.value) == f"{field}: {reason}"
+
+
+@pytest.mark.parametrize("each", ["*", "server.*", "server.power.*", "server.power.on", "canary.updated"])
+def test_of_some_types_a_filter_has_to_select_one(each: str) -> None:
+    assert check_filters([each], ("server.power.on", "canary.updated")) == [each]
+
+
+@pytest.mark.parametrize("each", ["server.power.off", "topup.*", "incident.opened"])
+def test_a_filter_for_other_types_is_refused_by_name(each: str) -> None:
+    with pytest.raises(InvalidEndpointError, match=rf"^events: '{re.escape(each)}' is no event type"):
+        check_filters(["*", each], ("server.power.on", "canary.updated"))

@@ -1,0 +1,148 @@
+"""What a request carries beside its body: ids in the path, a list's questions in the query, headers. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from publisher.api.idempotency import KEY
+from publisher.api.listing import DESCENDING, LAST_OFFSET, written
+from publisher.api.openapi import examples
+from publisher.api.openapi.schemas import IN, OUT
+from publisher.api.pipeline import REQUEST_ID
+from publisher.api.signing import CLEAR, DETACHED
+
+if TYPE_CHECKING:
+    from publisher.api.call import Listing, Operation
+    from publisher.api.openapi.schemas import Names
+    from publisher.profiles import Profile
+    from publisher.profiles.model import Lists
+
+Json = dict[str, Any]
+
+PARAMETERS = "#/components/parameters/"
+POST = "POST"
+#: Means letters of every script where the schema is read, unlike here.
+ASCII_WORD = r"\w"
+#: What each id in a path is of, and an example of it.
+IDS = {
+    "webhook_id": ("Which webhook.", examples.WEBHOOK_ID),
+    "delivery_id": ("Which delivery of it.", examples.DELIVERY_ID),
+    "recovery_id": ("Which recovery of it.", examples.RECOVERY_ID),
+}
+#: What the filters mean that are not simply a field's value.
+FILTERS = {"since": "Only those made at this time or later.", "until": "Only those made at this time or earlier."}
+
+
+def shared(profile: Profile) -> dict[str, Json]:
+    """Return the parameters that more than one operation has, by the names references use."""
+    names, lists = profile.headers, profile.lists
+    made = {
+        name: {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": what,
+            "schema": {"type": "string", "minLength": 1},
+            "example": example,
+        }
+        for name, (what, example) in IDS.items()
+    }
+    made[names.request_id] = _header(
+        names.request_id,
+        "Names this request in the answer and in our log; one that does not fit the pattern is replaced.",
+        {"type": "string", "pattern": f"^{REQUEST_ID.pattern.replace(ASCII_WORD, 'A-Za-z0-9_')}$"},
+    )
+    made[names.idempotency_key] = _header(
+        names.idempotency_key,
+        "A name for what is to be done, such as a UUID. The same key and the same body within 24 hours get the same "
+        "answer, and nothing is done twice.",
+        {"type": "string", "pattern": f"^{KEY.pattern}$"},
+    )
+    if names.sign is not None:
+        made[names.sign] = _header(
+            names.sign,
+            f"`{CLEAR}`: the answer is a clear-signed PGP document that holds the JSON. `{DETACHED}`: the JSON as it "
+            f"is, its signature in `{names.signature}`.",
+            {"type": "string", "enum": [CLEAR, DETACHED]},
+        )
+    return made | {lists.position: _position(lists), lists.size: _size(lists)}
+
+
+def of_operation(operation: Operation, profile: Profile, names: Names) -> list[Json]:
+    """Return an operation's parameters, shared ones as references."""
+    lists, headers = profile.lists, profile.headers
+    made = [_ref(name) for name in re.findall(r"\{(\w+)\}", operation.path)]
+    if operation.listing is not None:
+        made += [_ref(lists.position), _ref(lists.size), *_asked(operation, operation.listing, lists, names)]
+    made.append(_ref(headers.request_id))
+    if operation.method == POST:
+        made.append(_ref(headers.idempotency_key))
+    if headers.sign is not None and operation.item is not None:
+        made.append(_ref(headers.sign))
+    return made
+
+
+def _asked(operation: Operation, listing: Listing, lists: Lists, names: Names) -> list[Json]:
+    """Return filters, choice of fields and order."""
+    made = []
+    if listing.filters is not None:
+        for field, schema in names.whole(listing.filters, IN)["properties"].items():
+            made.append(
+                _query(written(field, lists), FILTERS.get(field, f"Only those of this `{field}`."), _present(schema))
+            )
+    if lists.fields is not None and operation.item is not None:
+        whole = names.whole(operation.item, OUT)
+        made.append(
+            _query(
+                lists.fields,
+                "Only these fields of each item, comma-separated.",
+                {
+                    "type": "array",
+                    "items": {"type": "string", "enum": list(whole["properties"])},
+                    "minItems": 1,
+                },
+            )
+            | {"style": "form", "explode": False}
+        )
+    if lists.sort is not None and listing.sorts:
+        ways = dict.fromkeys(each.removeprefix(DESCENDING) for each in listing.sorts)
+        schema = {
+            "type": "string",
+            "enum": [prefix + way for way in ways for prefix in ("", DESCENDING)],
+            "default": listing.sorts[0],
+        }
+        made.append(_query(lists.sort, "The order; `-` turns it round.", schema))
+    return made
+
+
+def _position(lists: Lists) -> Json:
+    if lists.style == "page":
+        schema = {"type": "integer", "minimum": 1, "maximum": LAST_OFFSET, "default": 1}
+        return _query(lists.position, "Which page, from 1.", schema)
+    schema = {"type": "integer", "minimum": 0, "maximum": LAST_OFFSET, "default": 0}
+    return _query(lists.position, "How many items to pass over.", schema)
+
+
+def _size(lists: Lists) -> Json:
+    schema = {"type": "integer", "minimum": 1, "maximum": lists.max_size, "default": lists.default_size}
+    return _query(lists.size, "How many items at most.", schema)
+
+
+def _present(schema: Json) -> Json:
+    """Return a field's schema without null, which a query cannot say."""
+    alternatives = [each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
+    return {key: value for key, value in alternatives[0].items() if key not in {"default", "title"}}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": PARAMETERS + name}
+
+
+def _query(name: str, description: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _header(name: str, description: str, schema: Json) -> Json:
+    """Return an optional header; without an example, which the explorer would send unasked."""
+    return {"name": name, "in": "header", "description": description, "schema": schema}

@@ -1,0 +1,99 @@
+"""The API put together: whom it believes, how often it answers, what it answers once, and its application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from publisher.api import server
+from publisher.api.app import public_app
+from publisher.api.auth import Authenticator
+from publisher.api.call import Services
+from publisher.api.clients import Clients
+from publisher.api.connections import Connections
+from publisher.api.deprecations import check_deprecations
+from publisher.api.idempotency import Idempotency, forget
+from publisher.api.limits import Limiter
+from publisher.api.pipeline import Pipeline
+from publisher.api.tokens import Tokens
+from publisher.delivery.tester import Tester
+from publisher.housekeeping import Chore
+from publisher.secrets import Vault
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from consumers.credentials import Credentials
+    from publisher.delivery.transport import Transport
+    from publisher.endpoints import Directory
+    from publisher.health import Health
+    from publisher.ids import Ids
+    from publisher.profiles import Profile
+    from runtime.clock import Clock
+    from runtime.database import Pool
+    from runtime.settings import Settings
+
+#: Seconds between two rounds of forgetting answers.
+FORGET = 600.0
+#: Seconds that an answer which waits for somebody else's attempt may take beyond it: connections, the database.
+LEASE_MARGIN = 30.0
+
+
+class Opened(NamedTuple):
+    """The API's server, what has to run beside it, what has to happen now and then, and what closes it."""
+
+    runner: server.Runner
+    beside: Sequence[tuple[str, Callable[[asyncio.Event], Coroutine[object, object, object]]]]
+    chores: Sequence[Chore]
+    close: Callable[[], Awaitable[None]]
+
+
+def open_api(
+    settings: Settings,
+    profile: Profile,
+    *,
+    pool: Pool,
+    directory: Directory,
+    credentials: Credentials,
+    transport: Transport,
+    health: Health,
+    ids: Ids,
+    clock: Clock,
+) -> Opened:
+    """Put the API together; raises `ProfileError` for a profile that speaks of operations there are not."""
+    check_deprecations(profile)
+    connections = Connections(pool, max(1, settings.database_pool // 2))
+    vault = Vault(settings.keys())
+    tokens = Tokens.of(settings, clock)
+    services = Services(
+        connections=connections,
+        directory=directory,
+        ids=ids,
+        clock=clock,
+        tester=Tester(transport, ids, clock, header_prefix=profile.headers.webhook_prefix),
+        profile=profile,
+    )
+    limiter = Limiter.of(settings, profile.limits, clock)
+    pipeline = Pipeline(
+        services,
+        authenticator=Authenticator(profile.credentials, credentials, tokens, clock),
+        limiter=limiter,
+        idempotency=Idempotency(vault, lease=settings.attempt_timeout + LEASE_MARGIN),
+        client_of=Clients.of(settings),
+    )
+
+    async def forget_answers() -> None:
+        async with pool.acquire() as connection:
+            await forget(connection)
+
+    return Opened(
+        server.runner(
+            public_app(settings, profile, health, pipeline),
+            envelope=server.envelope_of(profile, ids),
+            connections=server.most_connections(settings),
+            is_https=settings.public_url.startswith("https://"),
+        ),
+        [("tokens", tokens.run)],
+        [Chore("forget answers", FORGET, forget_answers)],
+        limiter.aclose,
+    )

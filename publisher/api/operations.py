@@ -1,0 +1,116 @@
+"""All operations of the API in one table: what `app.py` routes, `openapi.py` describes and the tests walk through."""
+
+from __future__ import annotations
+
+from publisher.api import deliveries, models, webhooks
+from publisher.api.call import Access, Listing, Mode, Operation
+from publisher.delivery.egress import UrlFault
+from publisher.profiles.model import Fault, LimitClass
+
+READ, WRITE, AUTH = LimitClass.READ, LimitClass.WRITE, LimitClass.AUTH
+
+WEBHOOKS = "/webhooks"
+EVENT_TYPES = f"{WEBHOOKS}/event-types"
+WEBHOOK = f"{WEBHOOKS}/{{webhook_id}}"
+DELIVERIES = f"{WEBHOOK}/deliveries"
+DELIVERY = f"{DELIVERIES}/{{delivery_id}}"
+RECOVERIES = f"{WEBHOOK}/recoveries"
+
+#: Why a URL cannot be an endpoint, as codes.
+URL_CODES = tuple(f"url_{fault}" for fault in UrlFault)
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="create_webhook", method="POST", path=WEBHOOKS, handler=webhooks.create,
+        summary="Subscribe a URL to events.",
+        description="The answer shows the secret that signs, this once.",
+        access=Access.WRITE, counts_as=WRITE, mode=Mode.CHANGE, status=201,
+        body=models.NewWebhook, item=models.WebhookCreated,
+        faults=frozenset({Fault.CONFLICT}), codes=(*URL_CODES, "too_many_webhooks"),
+    ),
+    Operation(
+        name="list_webhooks", method="GET", path=WEBHOOKS, handler=webhooks.list_all,
+        summary="List webhooks, the oldest first.",
+        access=Access.READ, counts_as=READ, mode=Mode.READ, item=models.Webhook,
+        listing=Listing(filters=models.WebhookFilters, sorts=("created_at",)),
+    ),
+    Operation(
+        name="list_event_types", method="GET", path=EVENT_TYPES, handler=webhooks.event_types,
+        summary="List the events one can subscribe to, with schemas and examples.",
+        access=Access.READ, counts_as=READ, mode=Mode.READ, item=models.EventType,
+        listing=Listing(sorts=("type",)),
+    ),
+    Operation(
+        name="get_webhook", method="GET", path=WEBHOOK, handler=webhooks.read,
+        summary="Show a webhook.",
+        access=Access.READ, counts_as=READ, mode=Mode.READ, item=models.WebhookDetail,
+        faults=frozenset({Fault.NOT_FOUND}),
+    ),
+    Operation(
+        name="update_webhook", method="PATCH", path=WEBHOOK, handler=webhooks.change,
+        summary="Change, pause, resume or re-enable a webhook.",
+        description="What is not named stays. What happens while a webhook is paused is not kept for it.",
+        access=Access.WRITE, counts_as=WRITE, mode=Mode.CHANGE, body=models.WebhookChanges, item=models.WebhookDetail,
+        faults=frozenset({Fault.NOT_FOUND}), codes=URL_CODES,
+    ),
+    Operation(
+        name="delete_webhook", method="DELETE", path=WEBHOOK, handler=webhooks.remove,
+        summary="Remove a webhook.",
+        description="Deliveries that wait for it are cancelled.",
+        access=Access.WRITE, counts_as=WRITE, mode=Mode.CHANGE, status=204,
+        faults=frozenset({Fault.NOT_FOUND}),
+    ),
+    Operation(
+        name="test_webhook", method="POST", path=f"{WEBHOOK}/test", handler=webhooks.test,
+        summary="Send a signed `webhook.test` now and answer with the attempt's result.",
+        description="The answer takes as long as the receiver, within the attempt's timeout. Tests are not in the log.",
+        access=Access.WRITE, counts_as=WRITE, mode=Mode.REMOTE, item=models.TestResult,
+        faults=frozenset({Fault.NOT_FOUND, Fault.CONFLICT}), codes=("test_under_way", "too_many_tests"),
+    ),
+    Operation(
+        name="rotate_secret", method="POST", path=f"{WEBHOOK}/secret", handler=webhooks.rotate,
+        summary="Give a webhook a new secret.",
+        description="Old secrets sign beside it until the overlap ends. The answer shows the new one, this once.",
+        access=Access.WRITE, counts_as=AUTH, mode=Mode.CHANGE, body=models.Rotation, is_body_optional=True,
+        item=models.SecretRotated, faults=frozenset({Fault.NOT_FOUND}),
+    ),
+    Operation(
+        name="list_deliveries", method="GET", path=DELIVERIES, handler=deliveries.list_all,
+        summary="List a webhook's deliveries, the newest first.",
+        access=Access.READ, counts_as=READ, mode=Mode.READ, item=models.Delivery,
+        listing=Listing(filters=models.DeliveryFilters, sorts=("-created_at", "created_at")),
+        faults=frozenset({Fault.NOT_FOUND}),
+    ),
+    Operation(
+        name="get_delivery", method="GET", path=DELIVERY, handler=deliveries.read,
+        summary="Show a delivery with its attempts, what was sent and what came back.",
+        access=Access.READ, counts_as=READ, mode=Mode.READ, item=models.DeliveryDetail,
+        faults=frozenset({Fault.NOT_FOUND}),
+    ),
+    Operation(
+        name="redeliver", method="POST", path=f"{DELIVERY}/redeliver", handler=deliveries.redeliver,
+        summary="Send a delivery again, now.",
+        access=Access.WRITE, counts_as=WRITE, mode=Mode.CHANGE, status=202, item=models.Redelivered,
+        faults=frozenset({Fault.NOT_FOUND, Fault.CONFLICT}),
+        codes=("delivery_under_way", "payload_expired", "webhook_inactive", "queue_full", "too_many_attempts"),
+    ),
+    Operation(
+        name="recover", method="POST", path=f"{WEBHOOK}/recover", handler=deliveries.recover,
+        summary="Send everything again that was not delivered in some time, each exactly once.",
+        access=Access.WRITE, counts_as=WRITE, mode=Mode.CHANGE, status=202, body=models.NewRecovery,
+        item=models.Recovery, faults=frozenset({Fault.NOT_FOUND, Fault.CONFLICT}),
+        codes=("webhook_inactive", "recovery_running"),
+    ),
+    Operation(
+        name="list_recoveries", method="GET", path=RECOVERIES, handler=deliveries.list_recoveries,
+        summary="List a webhook's recoveries, the newest first.",
+        access=Access.READ, counts_as=READ, mode=Mode.READ, item=models.Recovery, listing=Listing(),
+        faults=frozenset({Fault.NOT_FOUND}),
+    ),
+    Operation(
+        name="get_recovery", method="GET", path=f"{RECOVERIES}/{{recovery_id}}", handler=deliveries.read_recovery,
+        summary="Show how far a recovery is.",
+        access=Access.READ, counts_as=READ, mode=Mode.READ, item=models.Recovery,
+        faults=frozenset({Fault.NOT_FOUND}),
+    ),
+)  # fmt: skip

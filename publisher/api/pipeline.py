@@ -1,0 +1,251 @@
+"""The way of a request, top to bottom: `Pipeline.serve` for what has a route, `Pipeline.outermost` around everything.
+
+    request id -> who (credential) -> how often (limit) -> may it (scope) -> what (query, body)
+    -> once (Idempotency-Key) and handler, in one transaction -> envelope -> signature -> headers
+
+Everything is checked before the database is asked for the resource, so that an answer says nothing about what
+exists: another's webhook and none at all are the same 404, and a wrong scope is the same 403 for both.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiohttp import web
+
+from publisher.api import errors, listing, signing
+from publisher.api.bodies import read_json
+from publisher.api.call import Access, Call, Mode
+from publisher.api.deprecations import deprecation_headers
+from publisher.api.errors import ApiError
+from publisher.api.idempotency import Once, Stored, key_of
+from publisher.profiles import templates
+from publisher.profiles.model import Fault, LimitClass
+from runtime.lifecycle import reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from publisher.api.auth import Authenticator
+    from publisher.api.call import Client, Operation, Principal, Reply, Services
+    from publisher.api.idempotency import Idempotency
+    from publisher.api.limits import Limiter
+    from publisher.api.signing import ResponseSigner
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+logger = logging.getLogger(__name__)
+
+#: A caller's own id is echoed if it can do no harm in a header and a log line.
+REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+JSON = "application/json"
+NO_CONTENT = 204
+
+_REQUEST_ID = web.RequestKey("heliograph_request_id", str)
+#: Headers that every answer to a request has, errors too: of its limit, and of its operation's end.
+_STANDING: web.RequestKey[dict[str, str]] = web.RequestKey("heliograph_standing")
+_NOTICE: web.RequestKey[dict[str, str]] = web.RequestKey("heliograph_notice")
+
+
+class Pipeline:
+    """What every request goes through; one for each process."""
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        authenticator: Authenticator,
+        limiter: Limiter,
+        idempotency: Idempotency,
+        client_of: Callable[[web.Request], Client],
+        signer: ResponseSigner | None = None,
+    ) -> None:
+        """`client_of` says who is at the other end of a request; without a `signer` nothing can be had signed."""
+        self._services = services
+        self._profile = services.profile
+        self._authenticator = authenticator
+        self._limiter = limiter
+        self._idempotency = idempotency
+        self._client_of = client_of
+        self._signer = signer
+
+    # --- around everything ----------------------------------------------------------------------------------------
+
+    def middleware(self) -> Any:  # noqa: ANN401 - aiohttp's own type is private
+        """Return `outermost` as aiohttp wants it."""
+
+        @web.middleware
+        async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self.outermost(request, handler)
+
+        return outermost
+
+    async def outermost(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer whatever happens, and put on every answer what every answer has."""
+        names = self._profile.headers
+        given = request.headers.get(names.request_id, "")
+        request_id = given if REQUEST_ID.fullmatch(given) else self._services.ids.new("req")
+        request[_REQUEST_ID] = request_id
+        try:
+            response = await self._known(request, handler)
+        except Exception as error:  # whatever it was, a caller gets an answer
+            response = self._failed(request, error)
+        response.headers[names.request_id] = request_id
+        response.headers.update(request.get(_STANDING, {}))
+        for name, value in request.get(_NOTICE, {}).items():
+            response.headers[name] = f"{response.headers[name]}, {value}" if name in response.headers else value
+        return response
+
+    async def _known(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer what has a route; for the rest a limit counts too."""
+        missed = request.match_info.http_exception
+        if missed is None:
+            return await handler(request)
+        await self._count(request, LimitClass.READ, None)
+        if isinstance(missed, web.HTTPMethodNotAllowed):
+            allowed = ", ".join(sorted(missed.allowed_methods))
+            raise ApiError(
+                Fault.METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                f"{request.method} is not what this route takes: {allowed}.",
+                headers={"Allow": allowed},
+            )
+        raise errors.not_found()
+
+    def _failed(self, request: web.Request, error: Exception) -> web.Response:
+        answer = errors.of_exception(error)
+        request_id: str = request[_REQUEST_ID]
+        if answer.fault is Fault.CRASHED:
+            logger.error("request %s crashed", request_id, exc_info=error)
+        elif answer.fault is Fault.UNAVAILABLE:
+            logger.warning("request %s was not answered (%s)", request_id, reason_of(error))
+        status, body = errors.body_of(answer, self._profile, request_id)
+        response = _response(status, orjson.dumps(body), answer.headers)
+        if answer.fault in {Fault.TIMEOUT, Fault.TOO_LARGE}:
+            response.force_close()  # what is left of the body is not read
+        return response
+
+    # --- what has a route -----------------------------------------------------------------------------------------
+
+    def serve(self, operation: Operation) -> Handler:
+        """Return what aiohttp calls for an operation."""
+        notice = deprecation_headers(self._profile, operation.name)
+
+        async def handle(request: web.Request) -> web.Response:
+            request[_NOTICE] = notice
+            return await self._serve(request, operation)
+
+        return handle
+
+    def counted(self, handler: Handler) -> Handler:
+        """Return a handler of something that is open to all and always the same: only a limit stands before it."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            await self._count(request, LimitClass.READ, None)
+            return await handler(request)
+
+        return handle
+
+    async def _serve(self, request: web.Request, operation: Operation) -> web.Response:
+        principal = await self._admit(request, operation)
+        wish = signing.wish_of(request.headers, self._profile.headers, self._signer)
+        call = Call(
+            services=self._services,
+            request_id=request[_REQUEST_ID],
+            path=request.match_info,
+            principal=principal,
+            asked=listing.parse(request.query, operation, self._profile.lists),
+        )
+        content, call.body = await read_json(request, operation)
+        key = key_of(request.headers, self._profile.headers) if request.method == "POST" else None
+        once = Once.of(call, key, request.method, request.path, content) if key and principal else None
+        stored = await self._perform(operation, call, once, request)
+        return await self._dressed(stored, wish)
+
+    async def _admit(self, request: web.Request, operation: Operation) -> Principal | None:
+        """Say who calls; raise unless they may, and not too often. What is wrong with a credential counts as well."""
+        client = self._client_of(request)
+        if operation.access is Access.PUBLIC:
+            await self._count(request, operation.counts_as, None)
+            return None
+        try:
+            principal = await self._authenticator.principal(request.headers, client)
+        except ApiError:
+            await self._count(request, operation.counts_as, None)
+            raise
+        await self._count(request, operation.counts_as, principal)
+        credentials = self._profile.credentials
+        enough = credentials.read if operation.access is Access.READ else credentials.write
+        if principal.scopes.isdisjoint(enough):
+            raise ApiError(
+                Fault.FORBIDDEN, "insufficient_scope", f"This needs a credential with the scope {' or '.join(enough)}."
+            )
+        return principal
+
+    async def _count(self, request: web.Request, counts_as: LimitClass, principal: Principal | None) -> None:
+        """Count a request against its key, or its address; raise when it is one too many."""
+        limits = self._profile.limits
+        subject = f"key:{principal.kind}:{principal.id}" if principal else f"address:{self._client_of(request).address}"
+        rate = limits.tier(principal.tier if principal else None).rate
+        standing = await self._limiter.hit(counts_as, subject, rate)
+        request[_STANDING] = standing.headers(limits)
+        if not standing.is_allowed:
+            raise ApiError(
+                Fault.RATE_LIMITED,
+                "rate_limited",
+                f"More than {standing.limit} {counts_as} requests in {limits.window} seconds.",
+            )
+
+    async def _perform(self, operation: Operation, call: Call, once: Once | None, request: web.Request) -> Stored:
+        """Have the handler do it, once; return what is to be answered."""
+        connections = self._services.connections
+
+        async def handled() -> Stored:
+            return self._rendered(operation, call, await operation.handler(call), request)
+
+        if operation.mode is Mode.REMOTE:
+            if once is None:
+                return await handled()
+            return await self._idempotency.apart(connections, once, handled)
+        if operation.mode is Mode.READ:
+            async with connections.acquire() as call.held:
+                return await handled()
+        async with self._idempotency.turn(once), connections.transaction() as call.held:
+            if once is None:
+                return await handled()
+            return await self._idempotency.within(call.connection, once, handled)
+
+    # --- the answer -----------------------------------------------------------------------------------------------
+
+    def _rendered(self, operation: Operation, call: Call, reply: Reply, request: web.Request) -> Stored:
+        """Put a reply into the profile's envelope."""
+        headers: dict[str, str] = {}
+        if reply.location is not None:
+            headers["Location"] = self._profile.base + reply.location
+        if reply.items is not None:
+            body = templates.fill(self._profile.lists.body, listing.values(call.query, reply.items))
+            headers |= listing.links(request.rel_url, call.query, reply.items, self._profile.lists)
+        elif reply.item is not None:
+            body = templates.fill(self._profile.responses.item, {"item": reply.item})
+        else:
+            return Stored(NO_CONTENT, headers, b"")
+        return Stored(operation.status, headers, orjson.dumps(body, option=orjson.OPT_UTC_Z))
+
+    async def _dressed(self, stored: Stored, wish: str | None) -> web.Response:
+        """Put an answer's headers on, and sign it if that is wished for."""
+        headers = {"Cache-Control": "no-store", **stored.headers}
+        if stored.is_replay:
+            headers[self._profile.headers.replayed] = "true"
+        if wish is None or self._signer is None or not stored.body:
+            return _response(stored.status, stored.body, headers)
+        return await signing.signed(self._signer, wish, stored, headers, self._profile.headers)
+
+
+def _response(status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:
+    made = web.Response(status=status, body=body or None, headers=headers)
+    if body:
+        made.content_type = JSON
+    return made

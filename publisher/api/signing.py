@@ -1,0 +1,72 @@
+"""Answers on demand as PGP-signed documents: how they are wrapped. Who signs is behind `ResponseSigner`.
+
+`1` asks for the body as a clear-signed document (`text/plain`), `detached` for the body as it is with its signature,
+base64, in a header, and a `Content-Digest` (RFC 9530). Without a signer the wish is answered 503: an answer that was
+asked for signed never comes unsigned.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Protocol
+
+from aiohttp import web
+
+from publisher.api.errors import ApiError
+from publisher.profiles.model import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from publisher.api.idempotency import Stored
+    from publisher.profiles.model import Headers
+
+CLEAR, DETACHED = "1", "detached"
+
+
+class ResponseSigner(Protocol):
+    """Signs with the feed key; each raises when it cannot."""
+
+    async def clearsign(self, content: bytes) -> bytes:
+        """Return `content` as a clear-signed PGP message."""
+        ...
+
+    async def detach(self, content: bytes) -> bytes:
+        """Return the armored detached signature of `content`."""
+        ...
+
+
+def wish_of(headers: Mapping[str, str], names: Headers, signer: ResponseSigner | None) -> str | None:
+    """Return how an answer is to be signed, None when it is not; raises `ApiError` for what cannot be had.
+
+    Asked before anything is done: a POST must not have had its effect when its answer is refused.
+    """
+    wish = headers.get(names.sign) if names.sign else None
+    if wish is None:
+        return None
+    if wish not in {CLEAR, DETACHED}:
+        raise ApiError(Fault.MALFORMED, "invalid_header", f"{names.sign} must be {CLEAR} or {DETACHED}.")
+    if signer is None:
+        raise ApiError(Fault.UNAVAILABLE, "signing_unavailable", "Answers cannot be signed at the moment.")
+    return wish
+
+
+async def signed(
+    signer: ResponseSigner, wish: str, stored: Stored, headers: Mapping[str, str], names: Headers
+) -> web.Response:
+    """Return an answer signed as `wish` says; raises what the signer raises."""
+    if wish == CLEAR:
+        content = await signer.clearsign(stored.body)
+        return web.Response(
+            status=stored.status, body=content, headers=headers, content_type="text/plain", charset="utf-8"
+        )
+    assert names.signature is not None  # noqa: S101 - the profile's check: it goes with `sign`
+    digest = base64.b64encode(hashlib.sha256(stored.body).digest()).decode()
+    signature = base64.b64encode(await signer.detach(stored.body)).decode()
+    return web.Response(
+        status=stored.status,
+        body=stored.body,
+        headers={**headers, names.signature: signature, "Content-Digest": f"sha-256=:{digest}:"},
+        content_type="application/json",
+    )

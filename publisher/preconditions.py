@@ -1,0 +1,42 @@
+"""What has to be there before a role opens: the schema of this release, the topics, a database that answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from consumers import broker
+from migrations import runner
+from publisher.roles import NotReadyError
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from runtime.database import Pool
+    from runtime.settings import Settings
+
+
+async def ping(pool: Pool) -> None:
+    """Return when the database answers; raise what it raises."""
+    async with pool.acquire() as connection:
+        await connection.execute("SELECT 1")
+
+
+async def check_schema(pool: Pool) -> None:
+    """Raise `NotReadyError` when the database is behind this release."""
+    async with pool.acquire() as connection:
+        found = await runner.current(connection)
+    if runner.is_behind(found):
+        raise NotReadyError(
+            f"the database is at migration {found or 'none'}, this release needs {runner.head()}: "
+            f"run heliograph migrate"
+        )
+
+
+async def check_topics(settings: Settings, needed: AbstractSet[str]) -> None:
+    """Raise `NotReadyError` for topics this user does not see: asked for one, a broker may make it."""
+    missing = needed - await broker.list_topics(settings)
+    if missing:
+        raise NotReadyError(
+            f"Kafka at {','.join(settings.kafka_bootstrap)} has no topic {', '.join(sorted(missing))} that this user "
+            f"may see: create it, or name yours in HELIOGRAPH_KAFKA_TOPIC_*"
+        )

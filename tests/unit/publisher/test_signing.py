@@ -1,0 +1,67 @@
+"""Answers on demand as signed documents: what is wished for, and what it looks like. The signer here is a stamp."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+import pytest
+
+from publisher import profiles
+from publisher.api import signing
+from publisher.api.errors import ApiError
+from publisher.api.idempotency import Stored
+from publisher.profiles.model import Fault
+
+NAMES = profiles.load("nordbastion").headers
+BODY = b'{"id":"we_1"}'
+
+
+class Stamp:
+    async def clearsign(self, content: bytes) -> bytes:
+        return b"-----BEGIN PGP SIGNED MESSAGE-----\n" + content
+
+    async def detach(self, content: bytes) -> bytes:
+        return b"-----BEGIN PGP SIGNATURE-----\n" + hashlib.sha256(content).digest()
+
+
+@pytest.mark.parametrize(
+    ("given", "wish"), [({}, None), ({"X-NB-Sign": "1"}, "1"), ({"X-NB-Sign": "detached"}, "detached")]
+)
+def test_the_wish_is_in_a_header(given: dict[str, str], wish: str | None) -> None:
+    assert signing.wish_of(given, NAMES, Stamp()) == wish
+
+
+@pytest.mark.parametrize("given", ["", "0", "true", "Detached", "1, 1"])
+def test_another_wish_is_malformed(given: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        signing.wish_of({"X-NB-Sign": given}, NAMES, Stamp())
+    assert (caught.value.fault, caught.value.code) == (Fault.MALFORMED, "invalid_header")
+
+
+def test_what_is_asked_for_signed_is_never_answered_unsigned() -> None:
+    with pytest.raises(ApiError) as caught:
+        signing.wish_of({"X-NB-Sign": "1"}, NAMES, None)
+    assert (caught.value.fault, caught.value.code) == (Fault.UNAVAILABLE, "signing_unavailable")
+
+
+def test_a_provider_without_signatures_has_no_such_header() -> None:
+    names = NAMES.model_copy(update={"sign": None, "signature": None})
+    assert signing.wish_of({"X-NB-Sign": "nonsense"}, names, None) is None
+
+
+async def test_a_clear_signed_answer_is_the_document_itself() -> None:
+    answer = await signing.signed(Stamp(), "1", Stored(201, {}, BODY), {"Location": "/v1/x"}, NAMES)
+    assert answer.status == 201
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.headers["Location"] == "/v1/x"
+    assert answer.body == b"-----BEGIN PGP SIGNED MESSAGE-----\n" + BODY
+
+
+async def test_a_detached_signature_leaves_the_body_as_it_is() -> None:
+    answer = await signing.signed(Stamp(), "detached", Stored(200, {}, BODY), {}, NAMES)
+    assert answer.body == BODY
+    assert answer.headers["Content-Type"] == "application/json"
+    digest = hashlib.sha256(BODY).digest()
+    assert base64.b64decode(answer.headers["X-NB-Signature"]) == b"-----BEGIN PGP SIGNATURE-----\n" + digest
+    assert answer.headers["Content-Digest"] == f"sha-256=:{base64.b64encode(digest).decode()}:"
