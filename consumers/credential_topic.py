@@ -82,12 +82,12 @@ class Follower:
         return self._is_loaded
 
     async def load(self) -> None:
-        """Return when the topic has been read to its end: at once, where that was so before.
+        """Return when the topic has been read to its end: at once, where that was so not too long ago.
 
         Raises `UnreachableError` when no broker answers in time, and what the database raises.
         """
         async with self._pool.acquire() as connection:
-            self._is_loaded = await credentials.is_current(connection, self._topic)
+            self._is_loaded = await credentials.is_fresh(connection, self._topic, longest_absence=self._longest_absence)
         while not self._is_loaded:
             with contextlib.suppress(AnotherTopicError, SupersededError):
                 await self._follow(lambda: self._is_loaded)

@@ -36,6 +36,9 @@ KEPT_ENDED = 2_592_000.0
 #: case it does not hear of a change.
 MOST_KNOWN, MOST_UNKNOWN, KNOWN_FOR = 10_000, 10_000, 30.0
 
+#: Look-ups at once: whoever tries out ids must not take the connections that deliveries need.
+AT_ONCE = 2
+
 NEWEST = """
 SELECT number, is_current, topic = $1 AND at_end_at > now() - $2 * interval '1 s' AS is_good
 FROM credential_readings ORDER BY number DESC LIMIT 1
@@ -66,7 +69,11 @@ WHERE CASE WHEN known.partition = excluded.partition THEN known."offset" < exclu
 """
 IS_ANY_READ = "SELECT EXISTS (SELECT FROM credential_offsets WHERE reading = $1)"
 IS_ANY_CURRENT = "SELECT EXISTS (SELECT FROM credential_readings WHERE is_current)"
-IS_CURRENT = "SELECT EXISTS (SELECT FROM credential_readings WHERE is_current AND topic = $1)"
+IS_FRESH = """
+SELECT EXISTS (
+    SELECT FROM credential_readings WHERE is_current AND topic = $1 AND at_end_at > now() - $2 * interval '1 s'
+)
+"""
 #: Under offsets that every record comes after.
 CARRY_ON = """
 INSERT INTO credentials (reading, id, partition, "offset", timestamp, revoked_at)
@@ -97,9 +104,9 @@ class SupersededError(Exception):
     """Another process has replaced this reading by a later one."""
 
 
-async def is_current(connection: Connection, topic: str) -> bool:
-    """Say whether the topic has been read to its end, by whichever process."""
-    found: bool = await connection.fetchval(IS_CURRENT, topic)
+async def is_fresh(connection: Connection, topic: str, *, longest_absence: float = LONGEST_ABSENCE) -> bool:
+    """Say whether the topic has been read to its end, by whichever process, not too many seconds ago."""
+    found: bool = await connection.fetchval(IS_FRESH, topic, longest_absence)
     return found
 
 
@@ -219,6 +226,7 @@ class Credentials:
         self._known: OrderedDict[str, tuple[float, Credential]] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Credential | None]] = {}
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def get(self, credential_id: str) -> Credential | None:
         """Return a credential, a revoked one as such; None for an id the topic never named, or named long ago.
@@ -253,7 +261,7 @@ class Credentials:
     async def _ask(self, credential_id: str) -> Credential | None:
         this = asyncio.current_task()
         try:
-            async with self._acquire() as connection:
+            async with self._turns, self._acquire() as connection:
                 row = await connection.fetchrow(GET, credential_id)
             found = None if row is None else _credential(row)
             if self._keeps and self._asking.get(credential_id) is this:

@@ -249,7 +249,10 @@ def _schema_reason(error: ValidationError) -> Reason:
 def describe(error: ValidationError, within: str = "data") -> str:
     """Return what is wrong with what stands in `within`, field by field, in one line, without the offending values."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [f"{'.'.join(map(str, (within, *problem['loc'])))}: {problem['msg']}" for problem in problems[:5]]
+    shown = [
+        f"{'.'.join(map(str, (within, *problem['loc'])))}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in problems[:5]
+    ]
     if len(problems) > len(shown):
         shown.append(f"and {len(problems) - len(shown)} more")
     return "; ".join(shown)

@@ -44,13 +44,22 @@ class Health:
     def __init__(self) -> None:
         """Begin with none; each role adds its own."""
         self._checks: dict[str, Callable[[], Awaitable[None]]] = {}
+        self._reporting: asyncio.Task[Report] | None = None
 
     def add(self, name: str, check: Callable[[], Awaitable[None]]) -> None:
         """Add a check: it returns when all is well and raises with the reason otherwise."""
         self._checks[name] = check
 
     async def report(self) -> Report:
-        """Run every check at once, each for at most two seconds."""
+        """Run every check at once, each for at most two seconds.
+
+        Whoever asks meanwhile gets the same report: anybody may ask, and each check costs a question to the database.
+        """
+        if self._reporting is None or self._reporting.done():
+            self._reporting = asyncio.create_task(self._report(), name="health")
+        return await asyncio.shield(self._reporting)
+
+    async def _report(self) -> Report:
         reasons = await asyncio.gather(*(_run(check) for check in self._checks.values()))
         return Report(dict(zip(self._checks, reasons, strict=True)))
 

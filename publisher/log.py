@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Deliveries a list looks at.
 LOOKED_AT = 10_000
+#: Attempts that a delivery is shown with, the newest.
+SHOWN_ATTEMPTS = 50
 #: What an account, endpoint or delivery may be called; PostgreSQL refuses some of the rest (NUL) in other words.
 NAME = re.compile(r"[\w.:@-]{1,100}", re.ASCII)
 
@@ -65,11 +67,14 @@ COUNT = "SELECT count(*) FILTER (WHERE {meets}), count(*), max(id) {wanted}"
 PLAN_ANEW = "SET LOCAL plan_cache_mode = force_custom_plan"
 READ = f"SELECT {COLUMNS} FROM delivery_log WHERE account_id = $1 AND endpoint_id = $2 AND id = $3"  # noqa: S608 - ours
 BODY = "SELECT body FROM messages WHERE id = $1"
-#: Not those recorded since the delivery was read: both are of one moment.
-ATTEMPTS = """
-SELECT number, attempted_at, result, status, duration_ms, response, signature, agent
-FROM attempts WHERE delivery_id = $1 AND number <= $2 ORDER BY number
-"""
+#: Not those recorded since the delivery was read: both are of one moment. Whoever has a delivery sent again and again
+#: sees the newest, or its page would outgrow this process.
+ATTEMPTS = f"""
+SELECT * FROM (
+    SELECT number, attempted_at, result, status, duration_ms, response, signature, agent
+    FROM attempts WHERE delivery_id = $1 AND number <= $2 ORDER BY number DESC LIMIT {SHOWN_ATTEMPTS}
+) AS newest ORDER BY number
+"""  # noqa: S608 - ours
 
 
 class Filters(NamedTuple):
@@ -180,7 +185,10 @@ async def list_deliveries(
 async def read_delivery(
     connection: Connection, account: str, endpoint_id: str, delivery_id: str, *, header_prefix: str
 ) -> Whole | None:
-    """Return a delivery with every attempt; None when the account's endpoint has none of that id."""
+    """Return a delivery with its newest attempts, `SHOWN_ATTEMPTS` at most.
+
+    None when the account's endpoint has none of that id.
+    """
     if not all(map(is_name, (account, endpoint_id, delivery_id))):
         return None
     row = await connection.fetchrow(READ, account, endpoint_id, delivery_id)

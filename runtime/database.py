@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
 
 COMMAND_TIMEOUT = 60.0
-CLOSE_TIMEOUT = 5.0
 
 #: What a server that is down, starting or out of connections raises: worth another try.
 TRANSIENT: tuple[type[BaseException], ...] = (
@@ -31,6 +30,7 @@ TRANSIENT: tuple[type[BaseException], ...] = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that ended while it was being used
     asyncpg.ReadOnlySQLTransactionError,  # what was the primary is a standby now
 )
 

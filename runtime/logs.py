@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ class JsonFormatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = _without_rows(self.formatException(record.exc_info))
         try:
             return orjson.dumps(line, default=str).decode()
         except TypeError:  # half a surrogate pair, a huge number, a key that is no text: slow beats lost
@@ -76,7 +77,12 @@ class TextFormatter(logging.Formatter):
         extra = "".join(f" {name}={value}" for name, value in getattr(record, "fields", {}).items())
         text = f"{time} {record.levelname.lower():7} {record.getMessage()}{extra}"
         if record.exc_info and self._show_traceback:
-            text += "\n" + self.formatException(record.exc_info)
+            text += "\n" + _without_rows(self.formatException(record.exc_info))
         elif record.exc_info and record.exc_info[1] is not None:
             text += f" ({type(record.exc_info[1]).__name__}: {reason_of(record.exc_info[1])})"
         return text
+
+
+def _without_rows(traceback: str) -> str:
+    """Leave out what PostgreSQL says in detail, which repeats rows: `lifecycle.reason_of` does the same."""
+    return re.sub(r"^DETAIL:.*\n?", "", traceback, flags=re.MULTILINE)

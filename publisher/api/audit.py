@@ -41,7 +41,7 @@ async def note(
         return
     data = {
         "action": action,
-        "webhook_id": webhook_id,
+        "endpoint_id": webhook_id,
         "changed": sorted(changed),
         "actor": {"kind": caller.kind, "id": caller.id},
         "request_id": call.request_id,

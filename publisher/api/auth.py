@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from consumers.credential_records import API_KEY, SESSION, is_id
 from publisher.api.call import Principal
+from publisher.api.clients import is_in, parsed
 from publisher.api.errors import ApiError
 from publisher.api.tokens import InvalidTokenError
 from publisher.profiles.model import Fault
@@ -95,13 +95,14 @@ class Authenticator:
             claims = await self._tokens.claims(token)
         except InvalidTokenError:
             return None
-        tier, is_audited = claims.tier, claims.is_audited
+        scopes, tier, is_audited = claims.scopes, claims.tier, claims.is_audited
         known = await self._credentials.get(claims.session)
         if known is not None:
             if known.account != claims.account or not _is_usable(known, SESSION, client, self._clock.now()):
                 return None
+            scopes = scopes & known.scopes if known.scopes else scopes
             tier, is_audited = known.tier or tier, known.is_audited or is_audited
-        return Principal(SESSION, claims.session, claims.account, claims.scopes, tier, is_audited)
+        return Principal(SESSION, claims.session, claims.account, scopes, tier, is_audited)
 
     def _missing(self) -> ApiError:
         asked = " or ".join(
@@ -137,13 +138,8 @@ def _is_usable(credential: Credential, kind: str, client: Client, now: datetime)
 
 
 def _is_within(credential: Credential, text: str) -> bool:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return any(address in each for each in credential.networks)
+    address = parsed(text)
+    return address is not None and is_in(address, credential.networks)
 
 
 def _carries(carrier: Carrier, headers: MultiMapping[str]) -> bool:

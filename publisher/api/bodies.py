@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from publisher.api.call import Operation
 
 MAX_BYTES = 256 * 1024
+#: Where no body is taken there is no reason to hold one.
+MAX_BYTES_OF_NOTHING = 1024
 SECONDS = 10.0
 
 JSON = "application/json"
@@ -43,6 +45,8 @@ async def read_json(
     At most `most` bytes are read, for at most `within` seconds. Where a body is optional, none is `{}`; where none is
     taken, `{}` is none. Raises `ApiError`: timeout, too_large, unsupported_media, malformed, refused.
     """
+    if operation.body is None:
+        most = min(most, MAX_BYTES_OF_NOTHING)
     raw = await _read(request, most, within) if request.body_exists else b""
     if operation.body is None:
         if raw.translate(None, SPACE) not in {b"", NOTHING}:

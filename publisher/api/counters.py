@@ -216,6 +216,10 @@ class SharedCounters(RedisStorage):
         )  # Redis says -2 milliseconds of what is not there
         return Counted(bool(acquired), window)
 
+    async def ping(self) -> None:
+        """Return when the store answers; raises what redis-py raises."""
+        await self._client.get("heliograph")  # `ping` is typed for two worlds at once
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()

@@ -133,6 +133,7 @@ def _status(state: str) -> models.DeliveryStatus:
 
 def _delivery(delivery: log.Delivery) -> models.Delivery:
     fields: dict[str, Any] = asdict(delivery)
+    del fields["first_try_at"]  # of its present schedule, which is our business
     state, webhook_id = fields.pop("state"), fields.pop("endpoint_id")
     return models.Delivery(**fields, status=_status(state), webhook_id=webhook_id)
 

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
     from publisher.profiles import Profile
 
-#: What each exception of the domain is to a caller; its text is written for people and shown.
-DOMAIN: tuple[tuple[type[Exception], Fault, str], ...] = (
-    (NoSuchEndpointError, Fault.NOT_FOUND, "not_found"),
-    (TooManyEndpointsError, Fault.REFUSED, "too_many_webhooks"),
-    (RecoveryRunningError, Fault.CONFLICT, "recovery_running"),
-    (EndpointInactiveError, Fault.CONFLICT, "webhook_inactive"),
+#: What each exception of the domain is to a caller, in a caller's words; None: its own are fit.
+DOMAIN: tuple[tuple[type[Exception], Fault, str, str | None], ...] = (
+    (TooManyEndpointsError, Fault.REFUSED, "too_many_webhooks", None),
+    (RecoveryRunningError, Fault.CONFLICT, "recovery_running", "A recovery of this webhook is still running."),
+    (EndpointInactiveError, Fault.CONFLICT, "webhook_inactive", "The webhook is paused or disabled: enable it first."),
 )
+#: What the database cannot do just now: code and sentence.
+BUSY = ("busy", "Another request holds what this one needs.")
+AWAY = ("temporarily_unavailable", "The service cannot answer at the moment.")
 NOT_FOUND = "There is nothing here."
 
 
@@ -67,22 +69,14 @@ def of_exception(error: BaseException) -> ApiError:
         why = error.fault if isinstance(error, InvalidEndpointError) else None
         code = f"{error.field}_{why}" if why else f"invalid_{error.field}"
         return ApiError(Fault.REFUSED, code, str(error), field=error.field)
-    for kind, fault, code in DOMAIN:
+    for kind, fault, code, message in DOMAIN:
         if isinstance(error, kind):
-            return ApiError(fault, code, str(error))
-    if isinstance(error, TRANSIENT):
-        return ApiError(
-            Fault.UNAVAILABLE,
-            "temporarily_unavailable",
-            "The service cannot answer at the moment. Try again.",
-            headers={"Retry-After": "2"},
-        )
+            return ApiError(fault, code, message or str(error))
+    if isinstance(error, (asyncpg.LockNotAvailableError, *TRANSIENT)):
+        is_held = isinstance(error, asyncpg.LockNotAvailableError)
+        code, reason = BUSY if is_held else AWAY
+        return ApiError(Fault.UNAVAILABLE, code, f"{reason} Try again.", headers={"Retry-After": "2"})
     return ApiError(Fault.CRASHED, "internal_error", "Something went wrong on our side. It has been logged.")
-
-
-def is_ours(error: BaseException) -> bool:
-    """Say whether an error is a bug: neither an answer nor a database that is away."""
-    return of_exception(error).fault is Fault.CRASHED and not isinstance(error, ApiError | asyncpg.PostgresError)
 
 
 def body_of(error: ApiError, profile: Profile, request_id: str) -> tuple[int, Any]:

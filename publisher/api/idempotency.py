@@ -196,16 +196,16 @@ class Idempotency:
         What `work` raises removes the reservation. Raises `ApiError` (conflict) as `within` does.
         """
         async with self.turn(once):
-            async with connections.transaction() as connection:
+            async with connections.transaction(once.account) as connection:
                 claimed = await self._claim(connection, once)
             if isinstance(claimed, Stored):
                 return claimed
             try:
                 stored = await work()
-            except Exception:
-                await self._let_go(connections, once, claimed)
+            except BaseException:  # a shutdown that cancels it, too: nobody is to wait for a lease then
+                await asyncio.shield(self._let_go(connections, once, claimed))
                 raise
-            async with connections.transaction() as connection:
+            async with connections.transaction(once.account) as connection:
                 await self._keep(connection, once, claimed, stored)
             return stored
 
@@ -249,7 +249,7 @@ class Idempotency:
 
     async def _let_go(self, connections: Connections, once: Once, until: datetime) -> None:
         try:
-            async with connections.acquire() as connection:
+            async with connections.acquire(once.account) as connection:
                 await connection.execute(LET_GO, *once.owner, until)
         except Exception as error:  # what the work raised is to be told, not this
             logger.warning("a reserved Idempotency-Key stays so for up to %g s (%s)", self._lease, reason_of(error))

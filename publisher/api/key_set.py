@@ -93,10 +93,7 @@ class KeySet:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fetch now and then until `stop`; sooner again where that fails."""
-        timeout = aiohttp.ClientTimeout(total=FETCH_SECONDS)
-        async with aiohttp.ClientSession(
-            timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), headers=_HEADERS, auto_decompress=False
-        ) as session:
+        async with _session() as session:
             self._session = session
             try:
                 while not stop.is_set():
@@ -104,6 +101,11 @@ class KeySet:
                     await first_of(stop, self._refresh if is_fetched else min(self._refresh, self._cooldown))
             finally:
                 self._session = None
+
+    async def count(self) -> int:
+        """Fetch once and return how many keys can be used; raises what is wrong. For whoever only wants to know."""
+        async with _session() as self._session:
+            return len(keys_of(await self._download(), self.algorithms))
 
     def _find(self, algorithm: str, key_id: str | None) -> Any:  # noqa: ANN401 - any kind of public key
         known = self._known or {}
@@ -151,6 +153,15 @@ class KeySet:
                 if len(content) > MAX_BYTES:
                     raise InvalidKeySetError(f"more than {MAX_BYTES} bytes")
         return content
+
+
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=FETCH_SECONDS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=_HEADERS,
+        auto_decompress=False,
+    )
 
 
 def keys_of(document: bytes, algorithms: Sequence[str]) -> Known:

@@ -95,7 +95,9 @@ class Limiter:
         self._limits = limits
         self._key = key
         self._clock = clock
-        self._local = SlidingWindow(MemoryCounters(clock))
+        #: Those with a credential apart from those without: who comes with a hundred thousand addresses fills a table,
+        #: and no customer is to share what is left of it.
+        self._callers, self._addresses = SlidingWindow(MemoryCounters(clock)), SlidingWindow(MemoryCounters(clock))
         self._store = shared
         self._shared = SlidingWindow(shared) if shared else None
         self._patience = patience
@@ -118,7 +120,8 @@ class Limiter:
         if item is None:
             item = RateLimitItemPerSecond(limit, self._limits.window, policy)
             self._items[policy, limit] = item
-        counted = await self._count(item, pseudonym(self._key, subject))
+        local = self._addresses if subject.startswith(ADDRESS) else self._callers
+        counted = await self._count(item, pseudonym(self._key, subject), local)
         return standing(policy, limit, self._limits.window, counted, self._clock.unix())
 
     async def aclose(self) -> None:
@@ -126,14 +129,14 @@ class Limiter:
         if self._store is not None:
             await self._store.aclose()
 
-    async def _count(self, item: RateLimitItemPerSecond, subject: str) -> Counted:
+    async def _count(self, item: RateLimitItemPerSecond, subject: str, local: SlidingWindow) -> Counted:
         shared, next_try = self._shared, self._next_try
         if shared is None:
-            return await self._local.count(item, subject)
+            return await local.count(item, subject)
         if next_try is not None:
             now = self._clock.monotonic()
             if now < next_try:
-                return await self._local.count(item, subject)
+                return await local.count(item, subject)
             self._next_try = now + self._retry  # one request tries, those beside it do not wait for it
         try:
             async with asyncio.timeout(self._patience):
@@ -142,7 +145,7 @@ class Limiter:
             if self._next_try is None:
                 logger.warning("RATELIMIT_STORE is away, each process counts for itself (%s)", reason_of(error))
             self._next_try = self._clock.monotonic() + self._retry
-            return await self._local.count(item, subject)
+            return await local.count(item, subject)
         if next_try is not None:
             self._next_try = None
             logger.info("RATELIMIT_STORE is back")

@@ -164,7 +164,6 @@ class Delivery(Out):
     last_result: Result | None
     next_attempt_at: datetime | None
     created_at: datetime
-    first_try_at: datetime | None
     ended_at: datetime | None
 
 

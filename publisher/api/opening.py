@@ -65,12 +65,13 @@ def open_api(
     connections = Connections(pool, max(1, settings.database_pool // 2))
     vault = Vault(settings.keys())
     tokens = Tokens.of(settings, clock)
+    tester = Tester(transport, ids, clock, header_prefix=profile.headers.webhook_prefix)
     services = Services(
         connections=connections,
         directory=directory,
         ids=ids,
         clock=clock,
-        tester=Tester(transport, ids, clock, header_prefix=profile.headers.webhook_prefix),
+        tester=tester,
         profile=profile,
     )
     limiter = Limiter.of(settings, profile.limits, clock)
@@ -81,6 +82,10 @@ def open_api(
         idempotency=Idempotency(vault, lease=settings.attempt_timeout + LEASE_MARGIN),
         client_of=Clients.of(settings),
     )
+
+    async def close() -> None:
+        await tester.stop()
+        await limiter.aclose()
 
     async def forget_answers() -> None:
         async with pool.acquire() as connection:
@@ -95,5 +100,5 @@ def open_api(
         ),
         [("tokens", tokens.run)],
         [Chore("forget answers", FORGET, forget_answers)],
-        limiter.aclose,
+        close,
     )

@@ -1,4 +1,4 @@
-"""All operations of the API in one table: what `app.py` routes, `openapi.py` describes and the tests walk through."""
+"""All operations of the API in one table: what `app.py` routes, `openapi/` describes and the tests walk through."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Pipeline:
         request_id: str = request[_REQUEST_ID]
         if answer.fault is Fault.CRASHED:
             logger.error("request %s crashed", request_id, exc_info=error)
-        elif answer.fault is Fault.UNAVAILABLE:
+        elif answer.fault is Fault.UNAVAILABLE and not isinstance(error, ApiError):
             logger.warning("request %s was not answered (%s)", request_id, reason_of(error))
         status, body = errors.body_of(answer, self._profile, request_id)
         response = _response(status, orjson.dumps(body), answer.headers)
@@ -196,7 +196,8 @@ class Pipeline:
             raise ApiError(
                 Fault.RATE_LIMITED,
                 "rate_limited",
-                f"More than {standing.limit} {counts_as} requests in {limits.window} seconds.",
+                f"More than {standing.limit} {counts_as} requests in {limits.window} seconds: "
+                f"wait {standing.retry_after} seconds.",
             )
 
     async def _perform(self, operation: Operation, call: Call, once: Once | None, request: web.Request) -> Stored:
@@ -211,9 +212,9 @@ class Pipeline:
                 return await handled()
             return await self._idempotency.apart(connections, once, handled)
         if operation.mode is Mode.READ:
-            async with connections.acquire() as call.held:
+            async with connections.acquire(call.account) as call.held:
                 return await handled()
-        async with self._idempotency.turn(once), connections.transaction() as call.held:
+        async with self._idempotency.turn(once), connections.transaction(call.account) as call.held:
             if once is None:
                 return await handled()
             return await self._idempotency.within(call.connection, once, handled)

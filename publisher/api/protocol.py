@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
@@ -180,13 +180,21 @@ class Connection(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun, so this one cannot be given")
         if status == HTTPStatus.BAD_REQUEST:
-            problem = ApiError(Fault.MALFORMED, "malformed_request", "This is not an HTTP request we understand.")
+            problem = ApiError(Fault.MALFORMED, "malformed_request", self._what_is_wrong(exc))
         else:
             logger.error("a request crashed outside of its route", exc_info=exc)
             problem = errors.of_exception(exc or TimeoutError())
         response = self._answer(problem, status)
         response.force_close()
         return response
+
+    def _what_is_wrong(self, exc: BaseException | None) -> str:
+        """Name what the parser names, without repeating what was sent."""
+        if isinstance(exc, LineTooLong):
+            return f"The path, or a header, is longer than {self.max_field_size} bytes."
+        if isinstance(exc, BadHttpMessage) and "duplicate" in str(exc).lower():
+            return "A header stands twice that may stand once."
+        return "This is not an HTTP request we understand."
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

@@ -64,7 +64,14 @@ class FlawError(ValueError):
 
 
 def of_json(model: type[M], raw: bytes, content: Mapping[str, Any]) -> M:
-    """Check a JSON object, strictly; `content` is what `raw` says. Raises `FlawError`."""
+    """Check a JSON object, strictly; `content` is what `raw` says. Raises `FlawError`.
+
+    Unknown members are refused before anything in them is looked at: a body full of them costs its parsing alone.
+    """
+    if model.model_config.get("extra") == "forbid":
+        for name in content:
+            if name not in model.model_fields:
+                raise _unknown(name, model)
     return _checked(model, content, lambda: model.model_validate_json(raw))
 
 
@@ -97,9 +104,13 @@ def _flaw(found: ErrorDetails, model: type[BaseModel]) -> FlawError:
     if kind == "missing":
         return FlawError(Kind.MISSING, path, WORDS[kind])
     if kind == "extra_forbidden":
-        return FlawError(Kind.UNKNOWN, path, f"is not known (there is: {', '.join(model.model_fields) or 'nothing'})")
+        return _unknown(str(path[-1]), model)
     said = found["msg"].removeprefix("Value error, ").removesuffix(f" after validation, not {_actual(found)}")
     return FlawError(Kind.INVALID, path, WORDS.get(kind) or re.sub(r"^\w+ should ", "must ", said))
+
+
+def _unknown(name: str, model: type[BaseModel]) -> FlawError:
+    return FlawError(Kind.UNKNOWN, (name,), f"is not known (there is: {', '.join(model.model_fields) or 'nothing'})")
 
 
 def _actual(found: ErrorDetails) -> object:

@@ -97,7 +97,7 @@ async def remove(call: Call) -> Reply:
 async def test(call: Call) -> Reply:
     """Send a signed `webhook.test` now; answer with what became of it."""
     services, webhook_id = call.services, call.path["webhook_id"]
-    async with services.connections.acquire() as connection:
+    async with services.connections.acquire(call.account) as connection:
         endpoint = await services.directory.of_owner(connection, call.account, webhook_id)
     try:
         tested = await services.tester.test(endpoint)
@@ -105,7 +105,7 @@ async def test(call: Call) -> Reply:
         fault, code, message = REFUSALS[error.refusal]
         raise ApiError(fault, code, message, headers=RETRY_AFTER) from None
     if call.caller.is_audited:
-        async with services.connections.transaction() as connection:
+        async with services.connections.transaction(call.account) as connection:
             await audit.note(connection, call, Action.TESTED, webhook_id)
     return Reply(item=_tested(tested).model_dump())
 

@@ -201,7 +201,7 @@ def announcements() -> dict[str, Json]:
     audited = closed(
         {
             "action": {"enum": list(map(str, Action))},
-            "webhook_id": TEXT,
+            "endpoint_id": TEXT,
             "changed": {"type": "array", "items": TEXT, "description": "Names of fields; never their values."},
             "actor": closed({"kind": {"enum": [API_KEY, SESSION]}, "id": TEXT}),
             "request_id": TEXT,
@@ -245,7 +245,7 @@ def announcements() -> dict[str, Json]:
             audited,
             {
                 "action": str(Action.UPDATED),
-                "webhook_id": webhook,
+                "endpoint_id": webhook,
                 "changed": ["events"],
                 "actor": {"kind": API_KEY, "id": "k7f3a1"},
                 "request_id": "req_019e30b31f002ab48d5e07c9f1637be0",

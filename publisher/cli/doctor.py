@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ import uvloop
 from consumers import broker
 from migrations import runner
 from publisher import endpoint_secrets, profiles
+from publisher.api.counters import SharedCounters
+from publisher.api.key_set import KeySet
 from publisher.cli import context
 from publisher.profiles import ProfileError
 from publisher.secrets import Vault
@@ -53,7 +56,7 @@ class Finding:
 
 
 def doctor(ctx: typer.Context) -> int:
-    """Check settings, database, secrets, broker, topics, gpg and clock; say what to do about each failure."""
+    """Check everything the service needs, from settings to gpg; say what to do about each failure."""
     logging.disable(logging.WARNING)
     try:
         settings = context.of(ctx).settings(startup_timeout=PATIENCE)
@@ -76,7 +79,8 @@ async def _examine(settings: Settings) -> list[Finding]:
         _settings(settings),
         *await _database(settings),
         *await _broker(settings),
-        _tokens(settings),
+        await _tokens(settings),
+        await _limits(settings),
         _gpg(shutil.which),
     ]
 
@@ -199,11 +203,35 @@ async def _compaction(settings: Settings) -> Finding:
     )
 
 
-def _tokens(settings: Settings) -> Finding:
-    """Who is believed; keys that are published somewhere are looked at by the service, which says what is wrong."""
-    if settings.jwt_jwks_url:
-        return Finding("tokens", f"{', '.join(settings.jwt_algorithms)} by the keys at {settings.jwt_jwks_url}")
-    return Finding("tokens", "HS256" if settings.jwt_secret else "none are believed: API keys alone let in")
+async def _tokens(settings: Settings) -> Finding:
+    """Who is believed; published keys are fetched once, as the service does."""
+    if settings.jwt_jwks_url is None:
+        return Finding("tokens", "HS256" if settings.jwt_secret else "none are believed: API keys alone let in")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            usable = await KeySet.of(settings, settings.jwt_jwks_url, SystemClock()).count()
+    except Exception as error:  # whatever network or document, it is what the service would meet
+        advice = "start what publishes it, or correct HELIOGRAPH_JWT_JWKS_URL"
+        return Finding("tokens", f"no key set at {settings.jwt_jwks_url} ({reason_of(error)})", advice)
+    advice = "publish a signing key of one of JWT_ALGORITHMS there"
+    return Finding("tokens", f"{usable} keys can be used of {settings.jwt_jwks_url}", "" if usable else advice)
+
+
+async def _limits(settings: Settings) -> Finding:
+    """Where requests are counted; its address may hold a password and is not shown."""
+    url = settings.shared_store()
+    if url is None:
+        return Finding("limits", "counted in each process")
+    store = SharedCounters(url)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await store.ping()
+    except Exception as error:  # whatever redis-py raises: until it is mended each process counts for itself
+        advice = "start it, or correct HELIOGRAPH_RATELIMIT_STORE"
+        return Finding("limits", f"RATELIMIT_STORE does not answer ({reason_of(error)})", advice)
+    finally:
+        await store.aclose()
+    return Finding("limits", "RATELIMIT_STORE answers")
 
 
 def _gpg(which: Callable[[str], str | None]) -> Finding:

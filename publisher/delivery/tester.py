@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TYPE = "webhook.test"
 MESSAGE = "This is a test: somebody asked for it, and nothing has happened."
 #: Tests under way in the process, and of them those of one account.
-AT_ONCE, OF_ACCOUNT = 32, 4
+AT_ONCE, OF_ACCOUNT = 256, 4
 
 
 class Refusal(enum.StrEnum):
@@ -78,6 +78,11 @@ class Tester:
         self._header_prefix = header_prefix
         self._endpoints: set[str] = set()
         self._accounts: Counter[str] = Counter()
+        self._is_stopping = False
+
+    async def stop(self) -> None:
+        """Have what is under way end without a result: the transport is about to close."""
+        self._is_stopping = True
 
     async def test(self, endpoint: Endpoint) -> Tested:
         """Make one attempt and return its result, which may be any; raises `NotTestedError`.
@@ -87,6 +92,8 @@ class Tester:
         with self._turn(endpoint):
             job = self._job(endpoint)
             made = await attempt.make(job, self._transport, self._clock, self._header_prefix)
+        if self._is_stopping:  # what was cut off by us says nothing about the receiver
+            raise NotTestedError(Refusal.BUSY)
         return Tested(
             message_id=job.message.id,
             delivery_id=job.id,

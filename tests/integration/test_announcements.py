@@ -420,9 +420,8 @@ def real(outbox: Outbox, settings: Settings) -> Relay:
     )
 
 
-async def test_announcements_reach_the_topic_in_order_with_two_relays_each_once(
-    outbox: Outbox, settings: Settings
-) -> None:
+async def test_announcements_reach_the_topic_with_two_relays_each_once(outbox: Outbox, settings: Settings) -> None:
+    """Which relay takes which is left to chance, and so is the order between what two have taken."""
     keys = [f"{number:03}" for number in range(100)]
     await outbox.announce(*keys)
     async with running(real(outbox, settings)), running(real(outbox, settings)):
@@ -432,7 +431,7 @@ async def test_announcements_reach_the_topic_in_order_with_two_relays_each_once(
 
         await until(are_sent, "an empty outbox")
     records = await received(settings)
-    assert [(record.key or b"").decode() for record in records] == keys
+    assert sorted((record.key or b"").decode() for record in records) == keys
     assert {orjson.loads(record.value or b"")["source"] for record in records} == {SOURCE}
 
 

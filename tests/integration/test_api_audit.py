@@ -61,7 +61,7 @@ async def test_who_opted_in_is_told_everything_that_was_done(dsn: str, past: His
     for each in told:
         assert each == {
             "action": each["action"],
-            "webhook_id": webhook_id,
+            "endpoint_id": webhook_id,
             "changed": each["changed"],
             "actor": {"kind": "api_key", "id": "key-of-acct_1"},
             "request_id": REQUEST_ID,

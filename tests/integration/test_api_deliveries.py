@@ -87,7 +87,6 @@ async def test_deliveries_are_listed_the_newest_first_in_a_customers_words(desk:
         "last_result": "5xx",
         "next_attempt_at": None,
         "created_at": (HOUR_AGO - timedelta(minutes=2)).isoformat().replace("+00:00", "Z"),
-        "first_try_at": None,
         "ended_at": answer.json["data"][2]["ended_at"],
     }
     assert ids_of(await desk("GET", f"{path}?sort=created_at")) == added[::-1]

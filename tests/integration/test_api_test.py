@@ -132,6 +132,15 @@ async def test_a_receiver_that_hangs_is_a_timeout_and_holds_no_connection_of_the
     assert answer.json["duration_ms"] >= 500
 
 
+async def test_what_the_service_itself_cut_off_says_nothing_about_the_receiver(dsn: str) -> None:
+    async with a_desk(dsn, attempt_timeout=0.5) as desk, kit.receiving(kit.hangs) as receiver:
+        made = await desk.webhook(receiver.url)
+        testing = asyncio.create_task(desk("POST", f"/webhooks/{made['id']}/test"))
+        await receiver.until(lambda r: len(r.requests) == 1)
+        await desk.services.tester.stop()
+        assert (await testing).refusal == (503, "busy")
+
+
 async def test_nobody_there_is_a_result(desk: Desk) -> None:
     made = await desk.webhook(f"http://127.0.0.1:{kit.port_of_nobody()}/")
     assert (await desk("POST", f"/webhooks/{made['id']}/test")).json["result"] == "connect"

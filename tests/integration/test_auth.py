@@ -58,6 +58,7 @@ RECORDS: dict[str, bytes | None] = {
     "ses_pinned": a_record(kind="session", client_cert_sha256=CERTIFICATE),
     "ses_other": a_record("acct_2", kind="session"),
     "ses_bare": a_record(kind="session"),
+    "ses_narrow": a_record(kind="session", scopes=["read-only"]),
 }
 
 
@@ -137,6 +138,8 @@ async def test_a_session_is_what_its_token_says_and_what_the_topic_says_besides(
     assert await caller(who, a_token("ses_1", tier="developer")) == expected
     bare = Principal("session", "ses_bare", "acct_1", frozenset({"full"}), "developer", is_audited=True)
     assert await caller(who, a_token("ses_bare", tier="developer", audit=True)) == bare
+    narrowed = await caller(who, a_token("ses_narrow", scope="full read-only"))
+    assert narrowed.scopes == {"read-only"}
     unknown = Principal("session", "unknown", "acct_9", frozenset({"read-only"}))
     assert await caller(who, a_token("unknown", "acct_9", scope="read-only")) == unknown
 

@@ -164,14 +164,14 @@ async def test_a_reading_is_looked_up_only_when_it_is_at_the_end(pool: Pool) -> 
         reading = await credentials.take_up(connection, TOPIC)
         assert reading == Reading(reading.number, is_current=False, bookmarks={})
         await put(connection, reading.number, written("k1", OLD, 3))
-        assert not await credentials.is_current(connection, TOPIC)
+        assert not await credentials.is_fresh(connection, TOPIC)
         assert await account_of(pool) is None
         again = await credentials.take_up(connection, TOPIC)
         assert again == reading._replace(bookmarks={0: Bookmark(4, FIRST_TIMESTAMP + 3)})
         assert await credentials.make_current(connection, reading.number)
         assert await credentials.make_current(connection, reading.number)
-        assert await credentials.is_current(connection, TOPIC)
-        assert not await credentials.is_current(connection, "another")
+        assert await credentials.is_fresh(connection, TOPIC)
+        assert not await credentials.is_fresh(connection, "another")
     assert await account_of(pool) == "acct_old"
 
 

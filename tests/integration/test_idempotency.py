@@ -62,7 +62,7 @@ async def test_an_empty_answer_is_repeated_as_it_was(service: Service) -> None:
         return Stored(204)
 
     for is_replay in (False, True):
-        async with service.connections.transaction() as connection:
+        async with service.connections.transaction("acct_1") as connection:
             answer = await service.idempotency.within(connection, once(), work)
         assert (answer.status, answer.headers, answer.body, answer.is_replay) == (204, {}, b"", is_replay)
 
@@ -171,7 +171,7 @@ async def test_thirty_twins_in_two_processes_have_one_effect(act: Act, service: 
 
 @BOTH_WAYS
 async def test_twins_that_wait_hold_no_connection(act: Act, pools: tuple[Pool, Pool]) -> None:
-    service = Service(pools[0], most=2)
+    service = Service(pools[0], most=4)  # of which an account has two
     gate = Gate()
     first = asyncio.create_task(act(service, once(), gate))
     await gate.reached.wait()
@@ -220,7 +220,7 @@ async def test_a_twin_of_another_process_waits_a_moment_only(service: Service, p
 
 
 async def test_the_work_waits_for_locks_as_long_as_it_did(service: Service) -> None:
-    async with service.connections.transaction() as connection:
+    async with service.connections.transaction("acct_1") as connection:
         await connection.execute("SET LOCAL lock_timeout = '1234ms'")
 
         async def work() -> Stored:
@@ -237,7 +237,7 @@ async def test_while_something_is_done_apart_no_connection_is_held(pools: tuple[
     gate = Gate()
     first = asyncio.create_task(service.test(once(), gate))
     await gate.reached.wait()
-    async with service.connections.acquire() as connection:
+    async with service.connections.acquire("acct_1") as connection:
         states = await connection.fetch("SELECT state FROM pg_stat_activity WHERE datname = current_database()")
     assert "idle in transaction" not in {state for (state,) in states}
     gate.opened.set()
@@ -254,9 +254,24 @@ async def test_a_twin_of_another_process_is_refused_while_it_is_done_apart(servi
     assert (await first).body == (await other.test(once())).body
 
 
+async def test_work_that_is_cancelled_leaves_no_reservation(service: Service, other: Service) -> None:
+    """As at shutdown: whoever tries again elsewhere is not to wait for a lease."""
+    gate = Gate()
+    first = asyncio.create_task(service.test(once(), gate))
+    await gate.reached.wait()
+    first.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await first
+    assert not (await other.test(once())).is_replay
+
+
 async def test_after_a_crash_the_reservation_ends_with_its_lease_and_the_work_is_done_again(
-    service: Service, other: Service
+    service: Service, other: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def no_more(*_: object) -> None:
+        """A process that is killed lets go of nothing."""
+
+    monkeypatch.setattr(service.idempotency, "_let_go", no_more)
     gate = Gate()
     first = asyncio.create_task(service.test(once(), gate))
     await gate.reached.wait()

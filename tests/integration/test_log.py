@@ -268,6 +268,17 @@ async def test_an_attempt_recorded_meanwhile_is_not_of_the_moment(past: Historie
     assert [each.number for each in whole.attempts] == [1]
 
 
+async def test_of_many_attempts_the_newest_are_shown_in_their_order(past: Histories) -> None:
+    endpoint_id = await past.endpoint()
+    delivery_id = await past.add(endpoint_id, attempts=log.SHOWN_ATTEMPTS + 3)
+    for number in range(1, log.SHOWN_ATTEMPTS + 4):
+        await an_attempt(past, delivery_id, number, "v1,c2ln", "")
+    whole = await read(past, endpoint_id, delivery_id)
+    assert whole is not None
+    assert whole.delivery.attempts == log.SHOWN_ATTEMPTS + 3
+    assert [each.number for each in whole.attempts] == list(range(4, log.SHOWN_ATTEMPTS + 4))
+
+
 async def test_a_delivery_is_looked_for_in_the_partition_of_its_day_alone(past: Histories) -> None:
     endpoint_id = await past.endpoint()
     delivery_id = await past.add(endpoint_id, at=HOUR_AGO)

@@ -112,7 +112,8 @@ async def _handled(operation: Operation, call: Call) -> Reply:
     if operation.mode is Mode.REMOTE:
         return await operation.handler(call)
     connections = call.services.connections
-    async with connections.acquire() if operation.mode is Mode.READ else connections.transaction() as call.held:
+    enter = connections.acquire if operation.mode is Mode.READ else connections.transaction
+    async with enter(call.account) as call.held:
         return await operation.handler(call)
 
 

@@ -41,7 +41,7 @@ class Service:
 
     async def create(self, asked: Once, before: Callable[[], Awaitable[Any]] | None = None) -> Stored:
         """Do what the pipeline does; `before` stands where the handler could wait or fail, after its effect."""
-        async with self.idempotency.turn(asked), self.connections.transaction() as connection:
+        async with self.idempotency.turn(asked), self.connections.transaction(asked.account) as connection:
 
             async def work() -> Stored:
                 number = await connection.fetchval("INSERT INTO effects DEFAULT VALUES RETURNING number")
@@ -55,7 +55,7 @@ class Service:
         """Do it outside of a transaction."""
 
         async def work() -> Stored:
-            async with self.connections.acquire() as connection:
+            async with self.connections.acquire(asked.account) as connection:
                 number = await connection.fetchval("INSERT INTO effects DEFAULT VALUES RETURNING number")
             if before is not None:
                 await before()

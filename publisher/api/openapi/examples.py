@@ -98,7 +98,6 @@ def of_models(prefix: str, test: Json) -> dict[type[BaseModel], Json]:
         "last_result": "2xx",
         "next_attempt_at": None,
         "created_at": "2026-11-01T09:30:02Z",
-        "first_try_at": TRACE,
         "ended_at": "2026-11-01T09:30:02.271000Z",
     }
     return {

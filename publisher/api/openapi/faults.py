@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 POST = "POST"
 #: Requests that come with a body, wanted or not; content of the others has no meaning (RFC 9110, 9.3).
 WITH_BODY = {POST, "PATCH", "PUT"}
-OF_EXCEPTIONS = {code: fault for _, fault, code in DOMAIN}
+OF_EXCEPTIONS = {code: fault for _, fault, code, _ in DOMAIN}
 
 
 def faults_of(operation: Operation, profile: Profile) -> frozenset[Fault]:

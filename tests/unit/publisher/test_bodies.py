@@ -115,8 +115,14 @@ def test_what_is_not_an_object_is_malformed(raw: bytes) -> None:
 @pytest.mark.parametrize("depth", [250, 900, 1100, 100_000])
 def test_a_deep_body_is_malformed_and_harmless(depth: int) -> None:
     for opened, closed in ((b"[", b"]"), (b'{"a":', b"}")):
-        for model in (NewWebhook, Anything):
-            malformed(b'{"value":' + opened * depth + b"1" + closed * depth + b"}", model)
+        for name, model in ((b"events", NewWebhook), (b"value", Anything)):
+            malformed(b'{"%b":' % name + opened * depth + b"1" + closed * depth + b"}", model)
+
+
+def test_what_is_not_known_is_refused_before_anything_in_it_is_looked_at() -> None:
+    """Or a body full of it would keep everybody waiting."""
+    error = failed(b'{"url": 1, "x": [' + b"[]," * 80_000 + b"[]]}", NewWebhook)
+    assert (error.fault, error.code, error.field) == (Fault.REFUSED, "unknown_field", "x")
 
 
 @pytest.mark.parametrize(

@@ -75,3 +75,24 @@ def test_the_document_has_checks_only_for_those_who_may_see_them() -> None:
         "status": "fail",
         "checks": {"database": [{"status": "fail", "output": "gone"}], "intake": [{"status": "pass"}]},
     }
+
+
+async def test_those_who_ask_at_once_get_one_report() -> None:
+    """Anybody may ask, and a check may cost a question to the database."""
+    health, asked, answered = Health(), [], asyncio.Event()
+
+    async def check() -> None:
+        asked.append(1)
+        await answered.wait()
+
+    health.add("slow", check)
+    asking = [asyncio.create_task(health.report()) for _ in range(50)]
+    await asyncio.sleep(0)
+    asking[0].cancel()  # who leaves takes nobody's answer along
+    await asyncio.sleep(0)
+    answered.set()
+    reports = await asyncio.gather(*asking[1:])
+    assert {report.status for report in reports} == {"pass"}
+    assert len(asked) == 1
+    await health.report()
+    assert len(asked) == 2

@@ -208,6 +208,16 @@ async def test_those_beyond_what_there_is_memory_for_share_one_limit_of_their_cl
     assert len(counters) == 5
 
 
+async def test_callers_with_a_credential_do_not_share_a_table_with_addresses() -> None:
+    limiter = a_limiter()
+    for counters in (limiter._callers, limiter._addresses):
+        counters._counters._most = 3  # type: ignore[union-attr]  # both are in memory here
+    for number in range(20):
+        await limiter.hit(LimitClass.AUTH, f"address:192.0.2.{number}", 1.0)
+    assert not (await limiter.hit(LimitClass.AUTH, "address:198.51.100.1", 1.0)).is_allowed
+    assert (await limiter.hit(LimitClass.AUTH, "key:api_key:k1", 1.0)).is_allowed
+
+
 async def test_the_librarys_own_strategy_finds_its_storage_here() -> None:
     clock = FakeClock()
     strategy, item = SlidingWindow(MemoryCounters(clock)), RateLimitItemPerSecond(3, 60, "read")

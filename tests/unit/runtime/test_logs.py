@@ -176,3 +176,13 @@ def test_configuring_twice_writes_once(capsys: pytest.CaptureFixture[str]) -> No
         logs.configure(load(environ={}))
     logging.getLogger("publisher").warning("once")
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter(show_traceback=True)])
+def test_what_postgresql_says_in_detail_is_not_repeated(formatter: logging.Formatter) -> None:
+    """It repeats rows: accounts, URLs, whatever they hold."""
+    error = ValueError("violates a constraint\nDETAIL:  Failing row contains (acct_1, https://secret.example).")
+    line = formatter.format(_record("it failed", error=error))
+    assert "violates a constraint" in line
+    assert "acct_1" not in line
+    assert "DETAIL" not in line
