@@ -58,8 +58,7 @@ class Stage:
         self.pool = pool
         self.sink = sink
         self._session = session
-        self._producer = broker.KafkaProducer(settings, linger_ms=5)
-        self._is_producing = False
+        self._producer: broker.KafkaProducer | None = None
 
     async def subscribe(self, accounts: Sequence[str], url: str | None = None) -> list[str]:
         """Give each account an endpoint at `url`, nginx when none is given; return their ids."""
@@ -91,9 +90,9 @@ class Stage:
         return sent
 
     async def _send(self, accounts: Sequence[str], start: int, count: int) -> None:
-        if not self._is_producing:
+        if self._producer is None:
+            self._producer = broker.KafkaProducer(self.settings, linger_ms=5)
             await self._producer.start()
-            self._is_producing = True
         await self._producer.send(
             cloud_event(
                 self.settings.kafka_topic_events,
@@ -160,7 +159,7 @@ class Stage:
 
     async def close(self) -> None:
         """Stop producing."""
-        if self._is_producing:
+        if self._producer is not None:
             await self._producer.stop()
 
 

@@ -13,6 +13,7 @@ import orjson
 import typer
 import uvloop
 
+from publisher import profiles
 from publisher.cli import context
 from publisher.roles import ROLES
 from runtime.lifecycle import EXIT_DONE, stop_on_signals
@@ -36,6 +37,7 @@ def serve(
 ) -> int:
     """Run the service. Prints one JSON line when ready; SIGTERM and SIGINT drain and end it."""
     settings = context.of(ctx).settings()
+    profiles.load(settings.profile)  # a broken one is said before anything is started for it
     _open_as_many_files_as_may_be()
     return uvloop.run(_serve(settings, role or ROLES, embedded=embedded))
 

@@ -54,6 +54,20 @@ async def test_unreachable_servers_are_waited_for_and_then_named(settings: Setti
         assert "hunter2" not in str(finished)
 
 
+async def test_a_profile_that_is_missing_or_broken_is_named_before_anything_is_started(tmp_path: Path) -> None:
+    broken = tmp_path / "mine.toml"
+    broken.write_text('name = "mine"\n')
+    for profile, words in {
+        "nowhere": "there is no profile 'nowhere' (there is: nordbastion)",
+        str(tmp_path / "none.toml"): f"{tmp_path}/none.toml cannot be read (No such file or directory)",
+        str(broken): f"{broken}: title: Field required",
+    }.items():
+        for command in (("serve", "--embedded"), ("openapi",)):
+            finished = await run(*command, environ={"HELIOGRAPH_PROFILE": profile})
+            assert last_words(finished, 2) == f"HELIOGRAPH_PROFILE: {words}"
+            assert len(finished.stderr) == 1
+
+
 async def test_it_starts_once_the_database_is_there(settings: Settings, tmp_path: Path) -> None:
     sockets = settings.dsn().partition("?host=")[2]
     late = tmp_path / "s"
