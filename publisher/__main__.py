@@ -14,6 +14,7 @@ from typer.exceptions import Exit, TyperException
 from publisher import VERSION
 from publisher.cli import (
     asyncapi,
+    canary,
     config,
     database,
     deadletters,
@@ -66,6 +67,7 @@ app.command()(demo.demo)
 app.add_typer(webhook.group, name="webhook")
 app.add_typer(deliveries.group, name="deliveries")
 app.add_typer(deadletters.group, name="deadletters")
+app.add_typer(canary.group, name="canary")
 app.add_typer(keys.group, name="keys")
 
 

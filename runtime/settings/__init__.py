@@ -6,6 +6,7 @@ that `DATABASE_URL` points to, the default. A name nobody knows is an error: a m
 ignored is worse than a refused start.
 """
 
+from runtime.settings.canary import parse_fingerprint
 from runtime.settings.model import Settings
 from runtime.settings.sources import BESIDE_SOCKET, CONFIG_VARIABLE, load
 from runtime.settings.values import (
@@ -32,6 +33,7 @@ __all__ = [
     "listen_address",
     "load",
     "masked",
+    "parse_fingerprint",
     "parse_secret_keys",
     "variable",
 ]

@@ -8,13 +8,14 @@ from pydantic import model_validator
 from pydantic_settings import SettingsConfigDict
 
 from runtime.settings.api import ApiSettings
+from runtime.settings.canary import CanarySettings
 from runtime.settings.delivery import DeliverySettings
 from runtime.settings.kafka import KafkaSettings
 from runtime.settings.service import ServiceSettings
 from runtime.settings.values import PREFIX, SettingsError, parse_secret_keys, variable
 
 
-class Settings(DeliverySettings, ApiSettings, KafkaSettings, ServiceSettings):
+class Settings(CanarySettings, DeliverySettings, ApiSettings, KafkaSettings, ServiceSettings):
     """All settings; field names are the names in the TOML file, upper-cased after the prefix elsewhere."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
