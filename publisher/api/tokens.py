@@ -7,6 +7,7 @@ refused, for whoever writes one wants it understood (RFC 7515, 4.1.11).
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from runtime.settings import Settings
 
 SHARED = "HS256"
+#: Seconds a signature that was right is not looked at again, which is most of a token's cost, and how many are kept in
+#: mind. Its times and its session are judged at every request; a key that is withdrawn counts for so long.
+JUDGED_FOR, MOST_JUDGED = 30.0, 10_000
 #: Seconds that the control plane's clock and ours may be apart.
 LEEWAY = 30.0
 #: Times in a token are Unix seconds, of years that have four digits.
@@ -93,6 +97,8 @@ class Tokens:
         self._issuer = issuer
         self._audience = audience
         self._clock = clock
+        #: Payloads whose signatures were right, by their tokens' SHA-256, and until when nobody looks again.
+        self._judged: dict[bytes, tuple[float, Mapping[str, Any]]] = {}
 
     @classmethod
     def of(cls, settings: Settings, clock: Clock) -> Self:
@@ -107,6 +113,21 @@ class Tokens:
 
     async def claims(self, token: str) -> Claims:
         """Return what a token says; raises `InvalidTokenError`, or `ApiError` while no key has ever been had."""
+        digest, now = hashlib.sha256(token.encode()).digest(), self._clock.monotonic()
+        until, payload = self._judged.get(digest, (now, None))
+        if payload is None or now >= until:
+            payload = await self._payload(token)
+            self._keep(digest, (now + JUDGED_FOR, payload))
+        return _claims(payload, self._clock.unix())
+
+    def _keep(self, digest: bytes, judged: tuple[float, Mapping[str, Any]]) -> None:
+        self._judged.pop(digest, None)
+        self._judged[digest] = judged
+        if len(self._judged) > MOST_JUDGED:
+            del self._judged[next(iter(self._judged))]
+
+    async def _payload(self, token: str) -> Mapping[str, Any]:
+        """Return what a token says once its signature, issuer and audience are found to be right."""
         try:
             header = jwt.get_unverified_header(token)
         except _REFUSALS:
@@ -118,7 +139,7 @@ class Tokens:
         if key is None:
             raise InvalidTokenError
         try:
-            payload = jwt.decode(
+            payload: Mapping[str, Any] = jwt.decode(
                 token,
                 key,
                 algorithms=[algorithm],
@@ -128,7 +149,7 @@ class Tokens:
             )
         except _REFUSALS:
             raise InvalidTokenError from None
-        return _claims(payload, self._clock.unix())
+        return payload
 
 
 def sign(claims: Mapping[str, Any], secret: str) -> str:

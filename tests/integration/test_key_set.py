@@ -43,8 +43,8 @@ def key_set(*keys: dict[str, Any]) -> bytes:
     return json.dumps({"keys": keys}).encode()
 
 
-def token(key: Any, key_id: str | None, algorithm: str = "RS256") -> str:
-    return jwt.encode(CLAIMS, key, algorithm, headers={} if key_id is None else {"kid": key_id})
+def token(key: Any, key_id: str | None, algorithm: str = "RS256", **claims: Any) -> str:
+    return jwt.encode(CLAIMS | claims, key, algorithm, headers={} if key_id is None else {"kid": key_id})
 
 
 class Panel:
@@ -157,7 +157,7 @@ async def test_a_new_key_is_fetched_when_a_token_names_it(panel: Panel) -> None:
         panel.content = key_set(jwk(SECOND, "two"))
         assert await judge.believes(token(FIRST, "one"))
         assert await judge.believes(token(SECOND, "two"))
-        assert not await judge.believes(token(FIRST, "one")), "a key that was withdrawn"
+        assert not await judge.believes(token(FIRST, "one", sid="another")), "a key that was withdrawn"
         assert panel.fetched == 2
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from publisher.api.key_set import KeySet
-from publisher.api.tokens import LEEWAY, Claims, InvalidTokenError, Tokens, sign
+from publisher.api.tokens import JUDGED_FOR, LEEWAY, Claims, InvalidTokenError, Tokens, sign
 from runtime import settings as runtime_settings
 from tests.support.time import FakeClock
 
@@ -302,3 +302,52 @@ def test_no_set_of_published_keys_takes_an_algorithm_with_a_secret(algorithm: st
 def test_in_development_keys_may_come_over_http() -> None:
     of(**SETTINGS, jwt_jwks_url="http://127.0.0.1:1/keys", env="development")
     of(**SETTINGS, jwt_jwks_url="https://panel.example/keys")
+
+
+async def test_a_signature_that_was_right_is_not_looked_at_again_for_a_while() -> None:
+    """Most of a token's cost; its times are judged at every request, and a withdrawn key counts for so long."""
+    clock, keys = FakeClock(), Withdrawn()
+    tokens = Tokens(keys, issuer="panel", audience="api", clock=clock)
+    claims = {"sub": "acct_1", "sid": "s1", "iss": "panel", "aud": "api"}
+    token, brief = (sign(claims | {"exp": clock.unix() + ttl}, Withdrawn.SECRET) for ttl in (3600, 10))
+    for each in (token, token, brief, brief):
+        assert (await tokens.claims(each)).account == "acct_1"
+    assert keys.asked == 2
+    keys.is_withdrawn = True
+    assert (await tokens.claims(token)).account == "acct_1"
+    with pytest.raises(InvalidTokenError):
+        await tokens.claims(token[:-4] + "AAAA")
+    clock.advance(JUDGED_FOR + 1)
+    with pytest.raises(InvalidTokenError):
+        await tokens.claims(token)
+
+
+async def test_a_token_that_ends_is_refused_at_once_whatever_was_judged() -> None:
+    clock = FakeClock()
+    tokens = Tokens(Withdrawn(), issuer="panel", audience="api", clock=clock)
+    token = sign(
+        {"sub": "a", "sid": "s", "iss": "panel", "aud": "api", "exp": clock.unix() - LEEWAY + 5}, Withdrawn.SECRET
+    )
+    assert (await tokens.claims(token)).account == "a"
+    clock.advance(6)
+    with pytest.raises(InvalidTokenError):
+        await tokens.claims(token)
+
+
+class Withdrawn:
+    """One secret that may be taken back, and how often it was asked for."""
+
+    SECRET = "x" * 32
+    algorithms = ("HS256",)
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.is_withdrawn = False
+
+    async def key(self, algorithm: str, key_id: str | None) -> str | None:
+        assert (algorithm, key_id) == ("HS256", None)
+        self.asked += 1
+        return None if self.is_withdrawn else self.SECRET
+
+    async def run(self, stop: asyncio.Event) -> None:
+        await stop.wait()
