@@ -131,10 +131,10 @@ class Service:
         intake = _task("consume", self._intake.run(stop_intake) if self._intake else stop_intake.wait())
         beside = [_task("housekeeping", housekeeping.keep(self._chores, stop))] if self._chores else []
         beside += [_task("announce", self._relay.run(stop_delivery))] if self._relay else []
-        beside += [_task(name, work(stop)) for name, work in self._beside]
+        followers = [_task(name, work(stop_delivery)) for name, work in self._beside]
         stopping = _task("stop", stop.wait())
         code = EXIT_DONE
-        running = {delivery, intake, stopping, *beside}
+        running = {delivery, intake, stopping, *beside, *followers}
         while not stop.is_set() and code == EXIT_DONE:
             ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
@@ -148,6 +148,7 @@ class Service:
         leaving = _task("leave the group", self._leave_group())
         stop_delivery.set()
         await asyncio.wait((delivery, leaving))
+        await cancel(*followers)  # they only listen, and until now requests were answered
         if beside:
             await asyncio.wait(beside, timeout=CLOSE_GRACE)
         await cancel(*beside)
