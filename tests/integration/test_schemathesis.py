@@ -7,7 +7,6 @@ and recoveries that are there; those that are made reach a receiver.
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,7 @@ from publisher import profiles
 from publisher.api.openapi import codes_of
 from publisher.api.operations import OPERATIONS
 from publisher.profiles.model import Fault
-from tests.support.api import a_token, running
+from tests.support.api import a_token, running, without_limits
 from tests.support.histories import histories
 from tests.support.receiver import Receiver
 
@@ -86,17 +85,6 @@ class World:
 
     def make_webhook(self) -> str:
         return self.make("/webhooks", {"url": self.receiver, "events": ["server.*"]})
-
-
-def unlimited(source: Path, folder: Path) -> str:
-    """Write a profile whose limits nobody meets; return its path."""
-    text, times = re.subn(
-        r"(?<=read = )\d+(?=,)|(?<=write = )\d+(?=,)|(?<=auth = )\d+(?= })", "1000000", source.read_text()
-    )
-    assert times == 3
-    path = folder / source.name
-    path.write_text(re.sub(r"(?<=webhooks = )\d+", "10000", text))
-    return str(path)
 
 
 def prepared(case: Case[Any], name: str, world: World, *, is_about_ours: bool, number: int) -> None:
@@ -182,7 +170,7 @@ def everything(world: World) -> dict[str, set[int]]:
 @pytest.mark.parametrize("name", PROFILES)
 async def test_every_answer_is_described(settings: Settings, dsn: str, tmp_path: Path, name: str) -> None:
     source, header, form, scope = PROFILES[name]
-    path = unlimited(source, tmp_path)
+    path = without_limits(tmp_path, source)
     async with (
         running(settings, profile=path) as api,
         Receiver().listening() as receiver,
