@@ -179,12 +179,19 @@ def stop_agents(home: Path) -> None:
             timeout=LAST_END,
             check=False,
         )
+    if not _have_ended(home):
+        kill_agents(home)
+        _have_ended(home)  # one that was stopped takes a moment even to be killed
+
+
+def _have_ended(home: Path) -> bool:
+    """Wait until a keyring's daemons have ended; say whether they did in time."""
     pause = threading.Event()
     for _ in range(int(LAST_END / LOOK)):
         if not agents(home):
-            return
+            return True
         pause.wait(LOOK)
-    kill_agents(home)
+    return False
 
 
 def kill_agents(home: Path) -> None:
