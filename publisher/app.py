@@ -19,9 +19,7 @@ from consumers import broker, credentials
 from consumers.announcements import Relay
 from consumers.credential_topic import Follower
 from consumers.credentials import Credentials
-from consumers.deadletters import DeadLetterLimit, DeadLetters, TooManyDeadLettersError
-from consumers.loop import Loop
-from consumers.metrics import ConsumerMetrics
+from consumers.deadletters import TooManyDeadLettersError
 from consumers.reader import open_reader
 from publisher import VERSION, housekeeping, profiles
 from publisher.admin import admin_app
@@ -31,38 +29,40 @@ from publisher.delivery.egress import Rules
 from publisher.delivery.opening import open_delivery
 from publisher.delivery.transport import Transport
 from publisher.endpoints import Directory
-from publisher.fanout import FanOut
 from publisher.health import Health
 from publisher.housekeeping import Chore
 from publisher.ids import Ids
+from publisher.intake import CLOSE_GRACE, open_intake
 from publisher.metrics import PublisherMetrics
-from publisher.preconditions import check_schema, check_topics, ping
+from publisher.preconditions import check_canary_keys, check_schema, check_topics, ping
 from publisher.quota import Quota
 from publisher.retention import Retention
 from publisher.roles import ROLES, NotReadyError
+from publisher.signing import open_signer
 from runtime.clock import SystemClock
 from runtime.database import open_pool
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, cancel, close_within, reason_of
 from runtime.settings import listen_address, variable
+from signer.metrics import SignerMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine
     from ssl import SSLContext
     from types import TracebackType
 
-    from consumers.loop import Appetite
+    from consumers.loop import Handler, Loop
     from publisher.api.server import Runner
     from publisher.delivery.worker import Worker
-    from publisher.queue import Job
     from runtime.clock import Clock
     from runtime.database import Pool
     from runtime.settings import Settings
+    from signer.canary_judge import Pins
+    from signer.client import SignerClient
 
 logger = logging.getLogger(__name__)
 
-#: Seconds the batch in hand may take to end at shutdown, and each client to disconnect.
+#: Seconds the batch in hand may take to end at shutdown.
 INTAKE_GRACE = 1.0
-CLOSE_GRACE = 1.0
 #: Seconds between two rounds of each chore.
 COUNT, SWEEP = 10.0, 600.0
 
@@ -83,6 +83,8 @@ class Service:
     _quota: Quota
     _transport: Transport
     _credentials: Credentials
+    _signer: SignerClient | None
+    _pins: Pins | None
 
     def __init__(self, settings: Settings, roles: Collection[str] = ROLES, *, clock: Clock | None = None) -> None:
         """Take complete settings; nothing is opened yet. Raises `ProfileError` for a broken profile."""
@@ -102,6 +104,7 @@ class Service:
         self._relay: Relay | None = None
         self._chores: list[Chore] = []
         self._beside: list[tuple[str, Callable[[asyncio.Event], Coroutine[object, object, object]]]] = []
+        self._guards: list[Handler] = []
         self._halted = ""
 
     async def __aenter__(self) -> Self:
@@ -172,6 +175,10 @@ class Service:
         self.pool = pool = await open_pool(settings)
         self._stack.push_async_callback(_close_pool, pool)
         await check_schema(pool)
+        self._pins = await check_canary_keys(settings)
+        self._signer = await self._stack.enter_async_context(
+            open_signer(settings, self._roles, metrics=SignerMetrics(self.registry), clock=self._clock)
+        )
         rules = Rules.of(settings)
         if rules.allow:
             logger.warning("EGRESS_ALLOW: receivers may be at %s", ", ".join(map(str, rules.allow)))
@@ -250,41 +257,23 @@ class Service:
         self._chores += opened.chores
 
     async def _open_intake(self, pool: Pool, directory: Directory) -> None:
-        settings = self._settings
-        worker = self._worker
-        metrics = ConsumerMetrics(self.registry)
-        producer = broker.KafkaProducer(settings)
-        self._stack.push_async_callback(close_within, CLOSE_GRACE, producer.stop)
-        await broker.start_patiently(producer, settings)
-        self._consumer = broker.KafkaConsumer(settings, [settings.kafka_topic_events], metrics.rebalances.inc)
-        self._stack.push_async_callback(self._leave_group)
-        await broker.start_patiently(self._consumer, settings)
-        fan_out = FanOut(
+        opened = await open_intake(
+            self._settings,
+            self._stack,
+            pool=pool,
             directory=directory,
+            worker=self._worker,
+            before=self._guards,
+            offered=self._profile.events.types,
+            full=self._quota.full,
             ids=self._ids,
             rng=self._rng,
-            lease_seconds=settings.lease,
-            choose=worker.choose if worker else _everything_waits,
-            submit=worker.submit if worker else _nobody,
-            wake=worker.wake if worker else lambda: None,
-            full=self._quota.full,
-            offered=self._profile.events.types,
+            clock=self._clock,
+            registry=self.registry,
         )
-        self._intake = Loop(
-            consumer=self._consumer,
-            pool=pool,
-            handlers=[fan_out],
-            dead_letters=DeadLetters(producer, settings.kafka_topic_dead_letters),
-            limit=DeadLetterLimit(
-                self._clock,
-                share=settings.dead_letter_share,
-                window=settings.dead_letter_window,
-                minimum=settings.dead_letter_minimum,
-            ),
-            metrics=metrics,
-            appetite=_appetite(worker, settings.kafka_batch),
-            record_bytes=settings.kafka_record_bytes,
-        )
+        self._consumer, self._intake = opened
+        self._stack.push_async_callback(self._leave_group)
+        await broker.start_patiently(self._consumer, self._settings)
         self._health.add("intake", self._check_intake)
 
     async def _open_credentials(self, pool: Pool) -> None:
@@ -319,6 +308,7 @@ class Service:
             health=self._health,
             ids=self._ids,
             clock=self._clock,
+            signer=self._signer,
         )
         self._stack.push_async_callback(opened.close)
         self._beside += opened.beside
@@ -350,21 +340,6 @@ class Service:
 
 async def _refuse() -> None:
     raise NotReadyError("the service is stopping")
-
-
-def _appetite(worker: Worker | None, batch: int) -> Appetite:
-    async def appetite() -> int:
-        return min(batch, await worker.appetite()) if worker else batch
-
-    return appetite
-
-
-def _everything_waits(jobs: Sequence[Job]) -> tuple[Sequence[Job], Sequence[Job]]:
-    return (), jobs
-
-
-def _nobody(jobs: Sequence[Job]) -> None:
-    assert not jobs  # noqa: S101 - without a worker there is no room, so nothing is leased
 
 
 def _task(name: str, work: Coroutine[object, object, object]) -> asyncio.Task[object]:

@@ -1,12 +1,20 @@
-"""What has to be there before a role opens: the schema of this release, the topics, a database that answers."""
+"""What has to be there before a role opens: the schema of this release, the topics, a database that answers.
+
+And what must not be there: anything a canary could be signed with.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from consumers import broker
 from migrations import runner
 from publisher.roles import NotReadyError
+from runtime.settings import variable
+from signer import canary_secrets
+from signer.canary_judge import Pins
+from signer.faults import PgpError
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -40,3 +48,21 @@ async def check_topics(settings: Settings, needed: AbstractSet[str]) -> None:
             f"Kafka at {','.join(settings.kafka_bootstrap)} has no topic {', '.join(sorted(missing))} that this user "
             f"may see: create it, or name yours in HELIOGRAPH_KAFKA_TOPIC_*"
         )
+
+
+async def check_canary_keys(settings: Settings) -> Pins | None:
+    """Return whose signatures a canary needs, None where no key is pinned.
+
+    Raises `NotReadyError` when one of those keys' secret part is in a keyring this process can read, or its public part
+    is not in the folder of public keys; `SettingsError` when there is no such folder.
+    """
+    pins = Pins.of(settings)
+    if pins is None:
+        return None
+    try:
+        keygrips = await pins.keygrips()
+    except PgpError as error:
+        raise NotReadyError(f"{variable('canary_keys')}: {error}") from None
+    if held := canary_secrets.find(canary_secrets.keyrings(os.environ, settings.gnupghome), keygrips):
+        raise NotReadyError(f"{variable('canary_keys')}: {held}")
+    return pins

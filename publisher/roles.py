@@ -1,6 +1,6 @@
 """What a process can be, and why it may not start: known to the command line before it loads the service."""
 
-ROLES = ("consume", "deliver", "api")
+ROLES = ("consume", "deliver", "api", "sign")
 
 
 class NotReadyError(Exception):

@@ -110,6 +110,17 @@ class Keyring:
         """Where it is."""
         return self._home
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Which gpg this is."""
+        found: tuple[int, ...] = self._gpg.version
+        return found
+
+    @property
+    def binary(self) -> str:
+        """Where this gpg is."""
+        return shutil.which(self._binary) or self._binary
+
     async def __aenter__(self) -> Self:
         """Raise `PgpError` when the home is not fit, `GpgUnavailableError` when gpg is not."""
         try:

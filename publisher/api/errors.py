@@ -15,6 +15,8 @@ from publisher.profiles import templates
 from publisher.profiles.model import Fault
 from publisher.recovery import EndpointInactiveError, InvalidRecoveryError, RecoveryRunningError
 from runtime.database import TRANSIENT
+from signer.client import SignerError, SignerRefusedError
+from signer.protocol import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +29,18 @@ DOMAIN: tuple[tuple[type[Exception], Fault, str, str | None], ...] = (
     (RecoveryRunningError, Fault.CONFLICT, "recovery_running", "A recovery of this webhook is still running."),
     (EndpointInactiveError, Fault.CONFLICT, "webhook_inactive", "The webhook is paused or disabled: enable it first."),
 )
+#: A signer's refusals that are about what is to be signed: code and sentence.
+UNSIGNABLE = {
+    Refusal.TOO_LARGE: ("too_large_to_sign", "This answer is too large to be signed: ask for less of it."),
+    Refusal.NOT_CLEAR_SIGNABLE: (
+        "not_clear_signable",
+        "This answer has values too long for a clear-signed document: ask for a detached signature.",
+    ),
+}
 #: What the database cannot do just now: code and sentence.
 BUSY = ("busy", "Another request holds what this one needs.")
 AWAY = ("temporarily_unavailable", "The service cannot answer at the moment.")
+NO_SIGNER = ("signing_unavailable", "Answers cannot be signed at the moment.")
 NOT_FOUND = "There is nothing here."
 
 
@@ -72,11 +83,25 @@ def of_exception(error: BaseException) -> ApiError:
     for kind, fault, code, message in DOMAIN:
         if isinstance(error, kind):
             return ApiError(fault, code, message or str(error))
+    if isinstance(error, SignerError):
+        return _of_signer(error)
+    return _of_database(error)
+
+
+def _of_database(error: BaseException) -> ApiError:
+    """Return what the database cannot do just now; whatever else it is, is a crash."""
     if isinstance(error, (asyncpg.LockNotAvailableError, *TRANSIENT)):
         is_held = isinstance(error, asyncpg.LockNotAvailableError)
         code, reason = BUSY if is_held else AWAY
         return ApiError(Fault.UNAVAILABLE, code, f"{reason} Try again.", headers={"Retry-After": "2"})
     return ApiError(Fault.CRASHED, "internal_error", "Something went wrong on our side. It has been logged.")
+
+
+def _of_signer(error: SignerError) -> ApiError:
+    if isinstance(error, SignerRefusedError) and error.reason in UNSIGNABLE:
+        code, message = UNSIGNABLE[error.reason]
+        return ApiError(Fault.REFUSED, code, message)
+    return ApiError(Fault.UNAVAILABLE, *NO_SIGNER, headers={"Retry-After": "2"})
 
 
 def body_of(error: ApiError, profile: Profile, request_id: str) -> tuple[int, Any]:

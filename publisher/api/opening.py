@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from consumers.credentials import Credentials
+    from feeds.routes import Route
+    from publisher.api.signing import ResponseSigner
     from publisher.delivery.transport import Transport
     from publisher.endpoints import Directory
     from publisher.health import Health
@@ -59,8 +61,13 @@ def open_api(
     health: Health,
     ids: Ids,
     clock: Clock,
+    signer: ResponseSigner | None = None,
+    feeds: Sequence[Route] = (),
 ) -> Opened:
-    """Put the API together; raises `ProfileError` for a profile that speaks of operations there are not."""
+    """Put the API together, with the routes of the feeds; without a `signer` no answer is signed.
+
+    Raises `ProfileError` for a profile that speaks of operations there are not.
+    """
     check_deprecations(profile)
     connections = Connections(pool, max(1, settings.database_pool // 2))
     vault = Vault(settings.keys())
@@ -81,6 +88,7 @@ def open_api(
         limiter=limiter,
         idempotency=Idempotency(vault, lease=settings.attempt_timeout + LEASE_MARGIN),
         client_of=Clients.of(settings),
+        signer=signer,
     )
 
     async def close() -> None:

@@ -152,6 +152,8 @@ class Pipeline:
     async def _serve(self, request: web.Request, operation: Operation) -> web.Response:
         principal = await self._admit(request, operation)
         wish = signing.wish_of(request.headers, self._profile.headers, self._signer)
+        if wish is not None and self._signer is not None and operation.mode is not Mode.READ:
+            await self._signer.health()  # or what was asked for would be done, and its answer lost
         call = Call(
             services=self._services,
             request_id=request[_REQUEST_ID],
@@ -168,15 +170,16 @@ class Pipeline:
     async def _admit(self, request: web.Request, operation: Operation) -> Principal | None:
         """Say who calls; raise unless they may, and not too often. What is wrong with a credential counts as well."""
         client = self._client_of(request)
+        counts_as = signing.counts_as(operation.counts_as, request.headers, self._profile.headers)
         if operation.access is Access.PUBLIC:
-            await self._count(request, operation.counts_as, None)
+            await self._count(request, counts_as, None)
             return None
         try:
             principal = await self._authenticator.principal(request.headers, client)
         except ApiError:
-            await self._count(request, operation.counts_as, None)
+            await self._count(request, counts_as, None)
             raise
-        await self._count(request, operation.counts_as, principal)
+        await self._count(request, counts_as, principal)
         credentials = self._profile.credentials
         enough = credentials.read if operation.access is Access.READ else credentials.write
         if principal.scopes.isdisjoint(enough):

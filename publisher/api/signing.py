@@ -2,7 +2,7 @@
 
 `1` asks for the body as a clear-signed document (`text/plain`), `detached` for the body as it is with its signature,
 base64, in a header, and a `Content-Digest` (RFC 9530). Without a signer the wish is answered 503: an answer that was
-asked for signed never comes unsigned.
+asked for signed never comes unsigned. Clear-signed JSON is indented: gpg cuts lines at some twenty thousand bytes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import base64
 import hashlib
 from typing import TYPE_CHECKING, Protocol
 
+import orjson
 from aiohttp import web
 
-from publisher.api.errors import ApiError
-from publisher.profiles.model import Fault
+from publisher.api.errors import NO_SIGNER, ApiError
+from publisher.profiles.model import Fault, LimitClass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +27,11 @@ CLEAR, DETACHED = "1", "detached"
 
 
 class ResponseSigner(Protocol):
-    """Signs with the feed key; each raises when it cannot."""
+    """Signs with the feed key; each raises `signer.client.SignerError` when it cannot."""
+
+    async def health(self) -> object:
+        """Return when the signer answers."""
+        ...
 
     async def clearsign(self, content: bytes) -> bytes:
         """Return `content` as a clear-signed PGP message."""
@@ -48,8 +53,14 @@ def wish_of(headers: Mapping[str, str], names: Headers, signer: ResponseSigner |
     if wish not in {CLEAR, DETACHED}:
         raise ApiError(Fault.MALFORMED, "invalid_header", f"{names.sign} must be {CLEAR} or {DETACHED}.")
     if signer is None:
-        raise ApiError(Fault.UNAVAILABLE, "signing_unavailable", "Answers cannot be signed at the moment.")
+        raise ApiError(Fault.UNAVAILABLE, *NO_SIGNER)
     return wish
+
+
+def counts_as(own: LimitClass, headers: Mapping[str, str], names: Headers) -> LimitClass:
+    """Return what a request counts as: a signature is dear, so what is only read counts as a change with one."""
+    is_wished = names.sign is not None and names.sign in headers
+    return LimitClass.WRITE if is_wished and own is LimitClass.READ else own
 
 
 async def signed(
@@ -57,7 +68,7 @@ async def signed(
 ) -> web.Response:
     """Return an answer signed as `wish` says; raises what the signer raises."""
     if wish == CLEAR:
-        content = await signer.clearsign(stored.body)
+        content = await signer.clearsign(orjson.dumps(orjson.loads(stored.body), option=orjson.OPT_INDENT_2))
         return web.Response(
             status=stored.status, body=content, headers=headers, content_type="text/plain", charset="utf-8"
         )

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import subprocess
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncpg
-import gnupg
 import typer
 import uvloop
 
@@ -19,7 +15,8 @@ from migrations import runner
 from publisher import endpoint_secrets, profiles
 from publisher.api.counters import SharedCounters
 from publisher.api.key_set import KeySet
-from publisher.cli import context
+from publisher.cli import context, doctor_signing
+from publisher.cli.finding import Finding
 from publisher.profiles import ProfileError
 from publisher.secrets import Vault
 from runtime.clock import SystemClock
@@ -28,8 +25,6 @@ from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, UnreachableError, reason_o
 from runtime.settings import SettingsError, variable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from runtime.database import Connection
     from runtime.settings import Settings
 
@@ -43,16 +38,6 @@ WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AN
 """
 #: Receivers refuse timestamps more than five minutes off; complain long before.
 TOLERATED_SKEW = 5.0
-OLDEST_GPG = (2, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found; `advice` is what to do, empty when all is well."""
-
-    name: str
-    detail: str
-    advice: str = ""
 
 
 def doctor(ctx: typer.Context) -> int:
@@ -81,7 +66,9 @@ async def _examine(settings: Settings) -> list[Finding]:
         *await _broker(settings),
         await _tokens(settings),
         await _limits(settings),
-        _gpg(shutil.which),
+        await doctor_signing.gpg(),
+        await doctor_signing.signing(settings),
+        await doctor_signing.canary(settings),
     ]
 
 
@@ -232,17 +219,3 @@ async def _limits(settings: Settings) -> Finding:
     finally:
         await store.aclose()
     return Finding("limits", "RATELIMIT_STORE answers")
-
-
-def _gpg(which: Callable[[str], str | None]) -> Finding:
-    """The feeds are signed with gpg; it is checked before the day it is needed."""
-    advice = "install GnuPG 2.2 or newer (Debian: apt-get install gnupg)"
-    path = which("gpg")
-    if path is None:
-        return Finding("gpg", "not found in PATH", advice)
-    try:
-        version = gnupg.GPG(gpgbinary=path).version or ()
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        return Finding("gpg", f"{path} does not run ({reason_of(error)})", advice)
-    shown = ".".join(map(str, version))
-    return Finding("gpg", f"GnuPG {shown} at {path}", "" if version >= OLDEST_GPG else advice)

@@ -16,6 +16,7 @@ import uvloop
 from publisher import profiles
 from publisher.cli import context
 from publisher.roles import ROLES
+from publisher.signing import SIGN, SigningService
 from runtime.lifecycle import EXIT_DONE, stop_on_signals
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def serve(
 ) -> int:
     """Run the service. Prints one JSON line when ready; SIGTERM and SIGINT drain and end it."""
     settings = context.of(ctx).settings()
+    if role and SIGN in role and not embedded:
+        settings.require("feed_key", "gnupghome")
     profiles.load(settings.profile)  # a broken one is said before anything is started for it
     _open_as_many_files_as_may_be()
     return uvloop.run(_serve(settings, role or ROLES, embedded=embedded))
@@ -74,8 +77,11 @@ def _tune_collector() -> None:
 
 async def _start(
     stack: contextlib.AsyncExitStack, settings: Settings, roles: Collection[str], *, embedded: bool
-) -> tuple[Service, dict[str, object]]:
+) -> tuple[Service | SigningService, dict[str, object]]:
     """Open everything on `stack`; return the service and its ready line."""
+    if set(roles) == {SIGN}:
+        signing = await stack.enter_async_context(SigningService(settings))
+        return signing, signing.ready_line
     from publisher.app import Service  # noqa: PLC0415 - half of what there is to load, and only `serve` needs it
 
     servers: dict[str, object] = {}

@@ -32,11 +32,14 @@ from publisher import profiles
 from publisher.api.openapi import codes_of
 from publisher.api.operations import OPERATIONS
 from publisher.profiles.model import Fault
+from tests.support import gpg
 from tests.support.api import a_token, running, without_limits
 from tests.support.histories import histories
 from tests.support.receiver import Receiver
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from schemathesis import APIOperation, Case, Response
 
     from publisher.profiles import Profile
@@ -88,12 +91,8 @@ class World:
 
 
 def prepared(case: Case[Any], name: str, world: World, *, is_about_ours: bool, number: int) -> None:
-    """Make a case be about what is there, with our credential in nine of ten.
-
-    The wish for a signature is taken away: there is no signer.
-    """
+    """Make a case be about what is there, with our credential in nine of ten."""
     headers = CaseInsensitiveDict(case.headers or {})
-    headers.pop(world.profile.headers.sign or "", None)
     if number < 90:
         for carrier in world.profile.credentials.carriers:
             headers.pop(carrier.header, None)
@@ -165,14 +164,24 @@ def everything(world: World) -> dict[str, set[int]]:
     return seen
 
 
+@pytest.fixture
+def feed() -> Iterator[gpg.Home]:
+    with gpg.home() as made:
+        made.make()
+        yield made
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", PROFILES)
-async def test_every_answer_is_described(settings: Settings, dsn: str, tmp_path: Path, name: str) -> None:
+async def test_every_answer_is_described(
+    settings: Settings, dsn: str, tmp_path: Path, feed: gpg.Home, name: str
+) -> None:
     source, header, form, scope = PROFILES[name]
     path = without_limits(tmp_path, source)
+    signing = {"feed_key": feed.fingerprints()[0], "gnupghome": str(feed.path)}
     async with (
-        running(settings, profile=path) as api,
+        running(settings, "api", "sign", profile=path, **signing) as api,
         Receiver().listening() as receiver,
         histories(dsn) as history,
     ):

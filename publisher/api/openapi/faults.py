@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from publisher.api.call import Access
-from publisher.api.errors import DOMAIN
+from publisher.api.errors import DOMAIN, UNSIGNABLE
 from publisher.profiles.model import Fault
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def _coded(operation: Operation, profile: Profile) -> Iterator[tuple[Fault, str]
     if profile.headers.sign is not None:
         yield Fault.MALFORMED, "invalid_header"
         yield Fault.UNAVAILABLE, "signing_unavailable"
+        for code, _ in UNSIGNABLE.values():
+            yield Fault.REFUSED, code
     yield Fault.REFUSED, "unknown_parameter"
     if operation.listing is not None:
         yield Fault.REFUSED, "invalid_parameter"

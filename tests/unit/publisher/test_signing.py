@@ -8,16 +8,21 @@ import hashlib
 import pytest
 
 from publisher import profiles
-from publisher.api import signing
+from publisher.api import errors, signing
 from publisher.api.errors import ApiError
 from publisher.api.idempotency import Stored
-from publisher.profiles.model import Fault
+from publisher.profiles.model import Fault, LimitClass
+from signer.client import SignerError, SignerRefusedError, SignerUnavailableError
+from signer.protocol import Refusal
 
 NAMES = profiles.load("nordbastion").headers
 BODY = b'{"id":"we_1"}'
 
 
 class Stamp:
+    async def health(self) -> object:
+        return None
+
     async def clearsign(self, content: bytes) -> bytes:
         return b"-----BEGIN PGP SIGNED MESSAGE-----\n" + content
 
@@ -55,7 +60,7 @@ async def test_a_clear_signed_answer_is_the_document_itself() -> None:
     assert answer.status == 201
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert answer.headers["Location"] == "/v1/x"
-    assert answer.body == b"-----BEGIN PGP SIGNED MESSAGE-----\n" + BODY
+    assert answer.body == b'-----BEGIN PGP SIGNED MESSAGE-----\n{\n  "id": "we_1"\n}'
 
 
 async def test_a_detached_signature_leaves_the_body_as_it_is() -> None:
@@ -65,3 +70,32 @@ async def test_a_detached_signature_leaves_the_body_as_it_is() -> None:
     digest = hashlib.sha256(BODY).digest()
     assert base64.b64decode(answer.headers["X-NB-Signature"]) == b"-----BEGIN PGP SIGNATURE-----\n" + digest
     assert answer.headers["Content-Digest"] == f"sha-256=:{base64.b64encode(digest).decode()}:"
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "counted"),
+    [
+        (LimitClass.READ, {}, LimitClass.READ),
+        (LimitClass.READ, {"X-NB-Sign": "1"}, LimitClass.WRITE),
+        (LimitClass.READ, {"X-NB-Sign": "nonsense"}, LimitClass.WRITE),
+        (LimitClass.WRITE, {"X-NB-Sign": "1"}, LimitClass.WRITE),
+        (LimitClass.AUTH, {"X-NB-Sign": "1"}, LimitClass.AUTH),
+    ],
+)
+def test_a_signature_makes_a_request_dear(own: LimitClass, given: dict[str, str], counted: LimitClass) -> None:
+    assert signing.counts_as(own, given, NAMES) is counted
+
+
+@pytest.mark.parametrize(
+    ("error", "fault", "code"),
+    [
+        (SignerUnavailableError("away"), Fault.UNAVAILABLE, "signing_unavailable"),
+        (SignerRefusedError(Refusal.FAILED, "no key"), Fault.UNAVAILABLE, "signing_unavailable"),
+        (SignerRefusedError(Refusal.TOO_LARGE, "1048577 bytes"), Fault.REFUSED, "too_large_to_sign"),
+        (SignerRefusedError(Refusal.NOT_CLEAR_SIGNABLE, "19994 bytes"), Fault.REFUSED, "not_clear_signable"),
+    ],
+)
+def test_what_the_signer_cannot_do_is_said_in_a_callers_words(error: SignerError, fault: Fault, code: str) -> None:
+    answer = errors.of_exception(error)
+    assert (answer.fault, answer.code) == (fault, code)
+    assert str(error) not in answer.message

@@ -1,0 +1,109 @@
+"""Intake put together: the consumer, its handlers in their order, and what decides how much it takes at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from consumers import broker
+from consumers.deadletters import DeadLetterLimit, DeadLetters
+from consumers.loop import Loop
+from consumers.metrics import ConsumerMetrics
+from publisher.fanout import FanOut
+from runtime.lifecycle import close_within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from contextlib import AsyncExitStack
+    from random import Random
+
+    from prometheus_client import CollectorRegistry
+
+    from consumers.loop import Appetite, Handler
+    from publisher.delivery.worker import Worker
+    from publisher.endpoints import Directory
+    from publisher.ids import Ids
+    from publisher.queue import Job
+    from runtime.clock import Clock
+    from runtime.database import Pool
+    from runtime.settings import Settings
+
+#: Seconds a client may take to disconnect.
+CLOSE_GRACE = 1.0
+
+
+class Intake(NamedTuple):
+    """What polls, and what is done with it; the consumer is closed by `leave`."""
+
+    consumer: broker.KafkaConsumer
+    loop: Loop
+
+
+async def open_intake(
+    settings: Settings,
+    stack: AsyncExitStack,
+    *,
+    pool: Pool,
+    directory: Directory,
+    worker: Worker | None,
+    before: Sequence[Handler],
+    offered: Collection[str],
+    full: Callable[[], Collection[str]],
+    ids: Ids,
+    rng: Random,
+    clock: Clock,
+    registry: CollectorRegistry,
+) -> Intake:
+    """Connect producer and consumer; raises `UnreachableError`.
+
+    `before` are handlers that see events before they are published. Without a `worker` in this process deliveries wait
+    for one in another. What is opened is closed by `stack`, but for the consumer, which the caller has leave first.
+    """
+    metrics = ConsumerMetrics(registry)
+    producer = broker.KafkaProducer(settings)
+    stack.push_async_callback(close_within, CLOSE_GRACE, producer.stop)
+    await broker.start_patiently(producer, settings)
+    consumer = broker.KafkaConsumer(settings, [settings.kafka_topic_events], metrics.rebalances.inc)
+    fan_out = FanOut(
+        directory=directory,
+        ids=ids,
+        rng=rng,
+        lease_seconds=settings.lease,
+        choose=worker.choose if worker else everything_waits,
+        submit=worker.submit if worker else nobody,
+        wake=worker.wake if worker else lambda: None,
+        full=full,
+        offered=offered,
+    )
+    loop = Loop(
+        consumer=consumer,
+        pool=pool,
+        handlers=[*before, fan_out],
+        dead_letters=DeadLetters(producer, settings.kafka_topic_dead_letters),
+        limit=DeadLetterLimit(
+            clock,
+            share=settings.dead_letter_share,
+            window=settings.dead_letter_window,
+            minimum=settings.dead_letter_minimum,
+        ),
+        metrics=metrics,
+        appetite=_appetite(worker, settings.kafka_batch),
+        record_bytes=settings.kafka_record_bytes,
+    )
+    return Intake(consumer, loop)
+
+
+def _appetite(worker: Worker | None, batch: int) -> Appetite:
+    async def appetite() -> int:
+        return min(batch, await worker.appetite()) if worker else batch
+
+    return appetite
+
+
+def everything_waits(jobs: Sequence[Job]) -> tuple[Sequence[Job], Sequence[Job]]:
+    """Choose nothing: there is no worker here."""
+    return (), jobs
+
+
+def nobody(jobs: Sequence[Job]) -> None:
+    """Take nothing: without a worker there is no room, so nothing is leased."""
+    assert not jobs  # noqa: S101 - see above
