@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 import uvloop
 
-from benchmarks import api, backlog, delivery, latency, process
+from benchmarks import api, backlog, delivery, feeds, latency, process
 from benchmarks.sink import SinkMissingError
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=50_000, help="deliveries to measure throughput with")
     parser.add_argument("--seconds", type=float, default=30, help="length of a run that measures latency")
     parser.add_argument("--minutes", type=float, default=10, help="length of the run that measures memory")
-    parser.add_argument("only", nargs="*", help="delivery latency isolation backlog api ready memory; all when none")
+    parser.add_argument(
+        "only", nargs="*", help="delivery latency isolation backlog api signing canary ready memory; all when none"
+    )
     arguments = parser.parse_args()
     results: dict[str, Row] = orjson.loads(RESULTS.read_bytes()) if arguments.only and RESULTS.exists() else {}
 
@@ -54,6 +56,8 @@ def main() -> int:
         "isolation": lambda: latency.isolation(arguments.seconds),
         "backlog": lambda: backlog.measure(arguments.events),
         "api": lambda: api.measure(arguments.seconds / 6),
+        "signing": feeds.signing,
+        "canary": lambda: feeds.canary(arguments.seconds / 6),
         "ready": process.ready,
         "memory": lambda: process.memory(arguments.minutes),
     }

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import asyncpg
 import jwt
@@ -23,6 +21,7 @@ import orjson
 import uvloop
 from aiohttp import web
 
+from benchmarks.load import load, process, request
 from benchmarks.stage import row, stage
 from publisher import profiles
 from publisher.endpoints import Directory
@@ -30,11 +29,10 @@ from publisher.ids import Ids
 from runtime.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from benchmarks.stage import Row, Stage
 
-CONNECTIONS = 16
 POOL = 8
 #: Accounts the load is spread over, and webhooks each has before it begins.
 ACCOUNTS, WEBHOOKS = 50, 5
@@ -49,12 +47,12 @@ ROUNDS = 3
 async def measure(seconds: float) -> dict[str, Row]:
     """Measure requests a second of list, get and create, each against the bare handler in the same round."""
     with tempfile.TemporaryDirectory() as folder:
-        profile = _without_limits(Path(folder))
+        profile = without_limits(Path(folder))
         async with stage() as opened:
             webhooks = await _subscribe(opened)
             async with (
-                _process("-m", "benchmarks.api", opened.settings.dsn()) as bare,
-                _process(
+                process("-m", "benchmarks.api", opened.settings.dsn()) as bare,
+                process(
                     "-m", "publisher", "serve", "--role", "api",
                     HELIOGRAPH_DATABASE_URL=opened.settings.dsn(), HELIOGRAPH_DATABASE_POOL=str(2 * POOL),
                     HELIOGRAPH_API_LISTEN="127.0.0.1:0", HELIOGRAPH_ADMIN_LISTEN="127.0.0.1:0",
@@ -70,65 +68,32 @@ async def _compare(bare: str, service: str, webhooks: dict[str, list[str]], seco
     accounts = list(webhooks)
 
     def bare_request(_: int) -> bytes:
-        return _request("GET", "/", "")
+        return request("GET", "/", "")
 
     def list_request(number: int) -> bytes:
-        return _request("GET", "/v1/webhooks", tokens[accounts[number % ACCOUNTS]])
+        return request("GET", "/v1/webhooks", tokens[accounts[number % ACCOUNTS]])
 
     def get_request(number: int) -> bytes:
         account = accounts[number % ACCOUNTS]
-        return _request("GET", f"/v1/webhooks/{webhooks[account][number % WEBHOOKS]}", tokens[account])
+        return request("GET", f"/v1/webhooks/{webhooks[account][number % WEBHOOKS]}", tokens[account])
 
     def create_request(number: int) -> bytes:
         content = orjson.dumps({"url": f"https://example.com/hooks/{number}", "events": ["server.*"]})
-        return _request("POST", "/v1/webhooks", tokens[accounts[number % ACCOUNTS]], content)
+        return request("POST", "/v1/webhooks", tokens[accounts[number % ACCOUNTS]], content)
 
     kinds: dict[str, tuple[Callable[[int], bytes], bytes]] = {
         "list": (list_request, b"200"), "get": (get_request, b"200"), "create": (create_request, b"201"),
     }  # fmt: skip
     rates: dict[str, list[float]] = {"bare": [], **{kind: [] for kind in kinds}}
     for _ in range(ROUNDS):
-        rates["bare"].append(await _load(bare, bare_request, seconds, b"200"))
-        for kind, (request, status) in kinds.items():
-            rates[kind].append(await _load(service, request, seconds, status))
+        rates["bare"].append(await load(bare, bare_request, seconds, b"200"))
+        for kind, (asking, status) in kinds.items():
+            rates[kind].append(await load(service, asking, seconds, status))
     best = {kind: sorted(found)[len(found) // 2] for kind, found in rates.items()}
     return {
         f"api_{kind}_ratio": row(best[kind] / best["bare"], "ratio", best["bare"], best[kind] * seconds)
         for kind in kinds
     } | {f"api_{kind}_per_second": row(best[kind], "1/s", best["bare"], best[kind] * seconds) for kind in kinds}
-
-
-async def _load(url: str, request: Callable[[int], bytes], seconds: float, status: bytes) -> float:
-    """Ask for so long over `CONNECTIONS` connections, each waiting for its answer; return answers a second."""
-    loop = asyncio.get_running_loop()
-    parts = urlsplit(url)
-    numbers = iter(range(10**9))
-    answered = 0
-    end = loop.time() + seconds
-
-    async def ask() -> None:
-        nonlocal answered
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        try:
-            while loop.time() < end:
-                writer.write(request(next(numbers)))
-                head = await reader.readuntil(b"\r\n\r\n")
-                if head[9:12] != status:
-                    raise RuntimeError(f"{head!r}{await reader.read(1000)!r}")
-                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-                await reader.readexactly(length)
-                answered += 1
-        finally:
-            writer.close()
-
-    begun = loop.time()
-    await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
-    return answered / (loop.time() - begun)
-
-
-def _request(method: str, path: str, token: str, content: bytes = b"") -> bytes:
-    body = f"content-type: application/json\r\ncontent-length: {len(content)}\r\n" if content else ""
-    return f"{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n{body}\r\n".encode() + content
 
 
 def _token(account: str) -> str:
@@ -139,7 +104,7 @@ def _token(account: str) -> str:
     return jwt.encode(claims, JWT["jwt_secret"], algorithm="HS256")
 
 
-def _without_limits(folder: Path) -> Path:
+def without_limits(folder: Path) -> Path:
     """Write NordBastion's profile with limits that nothing here comes near; return its path."""
     text = (profiles.FOLDER / "nordbastion.toml").read_text()
     changed = text.replace("read = 1000, write = 100, auth = 10", "read = 9999999, write = 9999999, auth = 9999999")
@@ -161,21 +126,6 @@ async def _subscribe(opened: Stage) -> dict[str, list[str]]:
                 for _ in range(WEBHOOKS)
             ]
     return made
-
-
-@contextlib.asynccontextmanager
-async def _process(*arguments: str, **variables: str) -> AsyncIterator[str]:
-    """Run a Python process that says where it listens; yield that address."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HELIOGRAPH_")}
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, env=environment | variables, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        assert child.stdout is not None  # noqa: S101 - asked for above
-        yield str(orjson.loads(await child.stdout.readline())["api"])
-    finally:
-        child.terminate()
-        await child.wait()
 
 
 async def _bare(dsn: str) -> None:

@@ -24,7 +24,10 @@ class CanaryUpdated(EventData):
     """`canary.updated`."""
 
     TYPE = "canary.updated"
-    MEANING = "The warrant canary was reaffirmed (due on the first of every month)."
+    MEANING = (
+        "A warrant canary was published (due on the first of every month). All three dates of one that ended for good "
+        "are the moment it was published at, so its deadline has passed."
+    )
     IS_PUBLIC = True
     RESOURCE = ("canary", "")
     EXAMPLE = {
@@ -33,16 +36,20 @@ class CanaryUpdated(EventData):
         "next_due": "2026-12-01T00:00:00Z",
         "expires_at": "2026-12-08T00:00:00Z",
         "sha256": "5f2c0f7d9fd0c7c4d8a0e3c1b9b7a6d5e4f3c2b1a09f8e7d6c5b4a3928170605",
-        "url": "https://nordbastion.com/v1/transparency/canary.json",
-        "signature_url": "https://nordbastion.com/v1/transparency/canary.json.asc",
+        "url": "https://nordbastion.com/v1/transparency/canary/history/31.json",
+        "signature_url": "https://nordbastion.com/v1/transparency/canary/history/31.json.asc",
     }
     sequence: Annotated[int, Field(ge=1)]
     issued_at: AwareDatetime
-    next_due: AwareDatetime
+    next_due: Annotated[AwareDatetime, Field(description="Be alarmed when no other has come by then.")]
     expires_at: AwareDatetime
     sha256: Sha256
     url: Url
     signature_url: Url
+    state: Annotated[
+        Literal["current", "changed", "revoked"] | None,
+        Field(description="What it is from now on; `changed`: a statement is gone, `revoked`: the canary has ended."),
+    ] = None
 
 
 class _Incident(EventData):

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 from feeds import documents
 from feeds.documents import Feed
 from signer import canary_dates
-from signer.canary_check import Predecessor, Reason
+from signer.canary_check import Fault, Predecessor, Reason
+from signer.canary_dates import SKEW
 from signer.statement import Document, StatementError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from feeds.documents import Published
     from runtime.database import Connection
-    from signer.canary_check import Fault
+    from signer.canary_check import Finding
     from signer.canary_dates import State
     from signer.canary_judge import Pins
     from signer.statement import Statement
@@ -28,11 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The newest canary, None where there is none; its statement, None where its bytes are none; its faults."""
+    """The newest canary, None where there is none; its statement, None where its bytes are none; its faults.
+
+    `signatures` are those stored with it, each with its worth; `needed` is how many must count.
+    """
 
     published: Published | None = None
     statement: Statement | None = None
     faults: tuple[Fault, ...] = ()
+    signatures: tuple[Finding, ...] = ()
+    needed: int = 0
 
     def state(self, now: datetime) -> State:
         """Return what it is worth at `now`."""
@@ -59,10 +66,26 @@ async def read(connection: Connection, pins: Pins | None, now: datetime) -> Stan
         {each.fingerprint: each.armored for each in newest.signatures},
         now=now,
         previous=await predecessor(connection, newest.number),
-        at=newest.published_at,
+        at=judged_at(newest.published_at),
         is_superseded=True,  # lateness is a state, not a fault
     )
-    return Standing(newest, verdict.statement, verdict.faults)
+    faults = (*verdict.faults, *out_of_step(statement, newest.number))
+    return Standing(newest, verdict.statement, faults, verdict.signatures, verdict.needed)
+
+
+def judged_at(published_at: datetime) -> datetime:
+    """Return the moment at which the keys and signatures of a canary published then are looked at, ever after.
+
+    A little later, as a signer's clock may be ahead of ours; the same for who publishes and for who reads, or what was
+    accepted would not stand.
+    """
+    return published_at + SKEW
+
+
+def out_of_step(statement: Statement, number: int) -> Iterator[Fault]:
+    """Yield a fault where a canary has another number than its own: rows are gone, or in others' place. Pure."""
+    if statement.sequence not in {None, number}:
+        yield Fault(Reason.WRONG_SEQUENCE, f"sequence is {statement.sequence}, and its number here is {number}")
 
 
 async def predecessor(connection: Connection, number: int) -> Document | Predecessor:

@@ -10,10 +10,15 @@ from aiohttp import web
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class NothingHereError(LookupError):
+    """A handler has nothing at this address: a 404, in the words of whoever registers the route."""
+
+
 class Route(NamedTuple):
     """A GET (and HEAD) that is open to all.
 
-    `path` is aiohttp's. Below the provider's base path stand those with `is_api`; they are in the OpenAPI document.
+    `path` is aiohttp's. Below the provider's base path stand those with `is_api`; they are in the OpenAPI document, and
+    take no query.
     """
 
     path: str
@@ -22,3 +27,23 @@ class Route(NamedTuple):
     summary: str
     content_type: str
     is_api: bool = True
+
+
+class Described(NamedTuple):
+    """A route with `is_api` before it has a handler: what the OpenAPI document is made from.
+
+    Parts of `path` in braces are named as in that document. A route that `may_be_missing` answers 404 where there is
+    nothing; `headers` are those it has beside the ones of every route.
+    """
+
+    path: str
+    name: str
+    summary: str
+    description: str
+    content_type: str
+    may_be_missing: bool = False
+    headers: tuple[str, ...] = ()
+
+    def by(self, handler: Handler) -> Route:
+        """Return the route."""
+        return Route(self.path, handler, self.name, self.summary, self.content_type)

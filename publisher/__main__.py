@@ -15,6 +15,7 @@ from publisher import VERSION
 from publisher.cli import (
     asyncapi,
     canary,
+    canary_publish,
     config,
     database,
     deadletters,
@@ -26,6 +27,7 @@ from publisher.cli import (
     openapi,
     serve,
     token,
+    verify,
     webhook,
 )
 from publisher.cli.context import CommandError, CommandUsageError, Context
@@ -35,9 +37,10 @@ from publisher.secrets import SealError
 from runtime.embedded import EmbeddedError
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, UnreachableError, reason_of
 from runtime.settings import SettingsError
+from signer.faults import AgentError, PgpError
 
 USAGE_ERRORS = (SettingsError, ProfileError, CommandUsageError)
-FAILURES = (CommandError, UnreachableError, NotReadyError, EmbeddedError, SealError)
+FAILURES = (CommandError, UnreachableError, NotReadyError, EmbeddedError, SealError, AgentError, PgpError)
 #: The server is there and says no: the login, the database or a permission.
 DATABASE_REFUSALS = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -63,10 +66,13 @@ app.command()(openapi.openapi)
 app.command()(asyncapi.asyncapi)
 app.command()(emit.emit)
 app.command()(token.token)
+app.command()(verify.verify)
 app.command()(demo.demo)
 app.add_typer(webhook.group, name="webhook")
 app.add_typer(deliveries.group, name="deliveries")
 app.add_typer(deadletters.group, name="deadletters")
+canary.group.command()(canary_publish.publish)
+canary.group.command()(canary_publish.status)
 app.add_typer(canary.group, name="canary")
 app.add_typer(keys.group, name="keys")
 

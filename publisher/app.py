@@ -21,6 +21,7 @@ from consumers.credential_topic import Follower
 from consumers.credentials import Credentials
 from consumers.deadletters import TooManyDeadLettersError
 from consumers.reader import open_reader
+from feeds.canary_guard import CanaryGuard
 from publisher import VERSION, housekeeping, profiles
 from publisher.admin import admin_app
 from publisher.api import server
@@ -39,6 +40,7 @@ from publisher.quota import Quota
 from publisher.retention import Retention
 from publisher.roles import ROLES, NotReadyError
 from publisher.signing import open_signer
+from publisher.transparency import open_transparency
 from runtime.clock import SystemClock
 from runtime.database import open_pool
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, cancel, close_within, reason_of
@@ -50,7 +52,8 @@ if TYPE_CHECKING:
     from ssl import SSLContext
     from types import TracebackType
 
-    from consumers.loop import Handler, Loop
+    from consumers.loop import Loop
+    from feeds.routes import Route
     from publisher.api.server import Runner
     from publisher.delivery.worker import Worker
     from runtime.clock import Clock
@@ -80,6 +83,7 @@ class Service:
 
     addresses: Addresses
     pool: Pool
+    _directory: Directory
     _quota: Quota
     _transport: Transport
     _credentials: Credentials
@@ -104,7 +108,6 @@ class Service:
         self._relay: Relay | None = None
         self._chores: list[Chore] = []
         self._beside: list[tuple[str, Callable[[asyncio.Event], Coroutine[object, object, object]]]] = []
-        self._guards: list[Handler] = []
         self._halted = ""
 
     async def __aenter__(self) -> Self:
@@ -175,15 +178,27 @@ class Service:
         self.pool = pool = await open_pool(settings)
         self._stack.push_async_callback(_close_pool, pool)
         await check_schema(pool)
+        self._health.add("database", lambda: ping(pool))
+        self._directory = Directory.of(settings, self._ids)
         self._pins = await check_canary_keys(settings)
-        self._signer = await self._stack.enter_async_context(
-            open_signer(settings, self._roles, metrics=SignerMetrics(self.registry), clock=self._clock)
-        )
+        signing = open_signer(settings, self._roles, metrics=SignerMetrics(self.registry), clock=self._clock)
+        starting = asyncio.create_task(self._stack.enter_async_context(signing), name="start the signer")
+        try:
+            await self._open_roles(pool)
+            self._signer = await starting  # a process of its own: it starts beside everything else
+        except BaseException:
+            await cancel(starting)
+            raise
+        routes = await self._open_transparency(pool)
+        admin = await self._listen(server.runner(admin_app(self.registry, self._health)), "admin_listen")
+        api = await self._open_api(pool, self._directory, routes) if "api" in self._roles else None
+        self.addresses = Addresses(api, admin)
+
+    async def _open_roles(self, pool: Pool) -> None:
+        settings, directory = self._settings, self._directory
         rules = Rules.of(settings)
         if rules.allow:
             logger.warning("EGRESS_ALLOW: receivers may be at %s", ", ".join(map(str, rules.allow)))
-        directory = Directory.of(settings, self._ids)
-        self._health.add("database", lambda: ping(pool))
         await self._check_topics()
         if self._roles & {"deliver", "consume"}:
             await self._open_upkeep(pool)
@@ -195,9 +210,6 @@ class Service:
             await self._open_intake(pool, directory)
         if self._roles & {"consume", "api"}:
             await self._open_credentials(pool)
-        admin = await self._listen(server.runner(admin_app(self.registry, self._health)), "admin_listen")
-        api = await self._open_api(pool, directory) if "api" in self._roles else None
-        self.addresses = Addresses(api, admin)
 
     async def _check_topics(self) -> None:
         settings = self._settings
@@ -263,7 +275,7 @@ class Service:
             pool=pool,
             directory=directory,
             worker=self._worker,
-            before=self._guards,
+            before=[CanaryGuard(pinned=self._settings.canary_keys, public_url=self._settings.public_url)],
             offered=self._profile.events.types,
             full=self._quota.full,
             ids=self._ids,
@@ -297,7 +309,22 @@ class Service:
 
         self._chores.append(Chore("forget credentials", SWEEP, forget))
 
-    async def _open_api(self, pool: Pool, directory: Directory) -> str:
+    async def _open_transparency(self, pool: Pool) -> list[Route]:
+        opened = await open_transparency(
+            self._settings,
+            self._profile,
+            self._roles,
+            pool=pool,
+            pins=self._pins,
+            signer=self._signer,
+            registry=self.registry,
+            clock=self._clock,
+        )
+        self._beside += opened.beside
+        self._chores += opened.chores
+        return opened.routes
+
+    async def _open_api(self, pool: Pool, directory: Directory, feeds: list[Route]) -> str:
         opened = open_api(
             self._settings,
             self._profile,
@@ -309,6 +336,7 @@ class Service:
             ids=self._ids,
             clock=self._clock,
             signer=self._signer,
+            feeds=feeds,
         )
         self._stack.push_async_callback(opened.close)
         self._beside += opened.beside

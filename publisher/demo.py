@@ -2,16 +2,18 @@
 
 PostgreSQL and a broker from wheels, the service in this process, every documented event type produced through
 Kafka. The receiver plays the customer: it checks each request with the public `standardwebhooks` library and
-knows nothing of Heliograph but its secret.
+knows nothing of Heliograph but its secret. A canary is published before: of one that nobody signed the service would
+tell nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -19,16 +21,18 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from consumers import broker
 from consumers.catalogue import DOCUMENTED
 from consumers.encode import cloud_event
+from consumers.public_events import CanaryUpdated
 from publisher.app import Service
+from publisher.demo_canary import Signers
 from publisher.embedded import embedded_settings
 from publisher.endpoints import Directory
 from publisher.ids import Ids
 from runtime.clock import SystemClock
 from runtime.database import open_pool
-from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, first_of
+from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, first_of, side_by_side
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from runtime.database import Pool
     from runtime.settings import Settings
@@ -120,15 +124,24 @@ async def run(given: Settings, screen: Screen, stop: asyncio.Event, *, once: boo
     """Run the demo; return 0 only if every type arrived, verified, and stands recorded."""
     screen.say("starting PostgreSQL and a Kafka-protocol broker from their wheels")
     receiver = Receiver(screen.arrived)
-    async with embedded_settings(given) as settings, receiver.listening(), Service(settings) as service:
+    clock = SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        settings, signers = await side_by_side(
+            stack.enter_async_context(embedded_settings(given)), stack.enter_async_context(Signers(clock))
+        )
+        settings = signers.pinned(settings)
+        await stack.enter_async_context(receiver.listening())
         pool = await open_pool(settings, size=2)
+        async with pool.acquire() as connection:
+            canary = await signers.publish(connection, settings, random.SystemRandom())
+        service = await stack.enter_async_context(Service(settings))
         stop_service = asyncio.Event()
         serving = asyncio.create_task(service.run(stop_service))
         try:
             receiver.trust(await _subscribe(settings, pool, receiver.url))
             screen.say(f"serving; {ACCOUNT} subscribed {receiver.url} to every event")
             screen.say(f"producing {len(DOCUMENTED)} event types to {settings.kafka_topic_events}")
-            await _emit_all(settings)
+            await _emit_all(settings, {CanaryUpdated.TYPE: canary})
             done = await _wait(pool, receiver, stop)
             if not once and not stop.is_set():
                 _explain(settings, service, screen, done)
@@ -152,7 +165,8 @@ async def _subscribe(settings: Settings, pool: Pool, url: str) -> str:
     return secret
 
 
-async def _emit_all(settings: Settings) -> None:
+async def _emit_all(settings: Settings, data: Mapping[str, dict[str, Any]]) -> None:
+    """Produce every type with its example, or with `data` where there is some."""
     producer = broker.KafkaProducer(settings)
     await producer.start()
     try:
@@ -163,6 +177,7 @@ async def _emit_all(settings: Settings) -> None:
                 time=datetime.now(UTC),
                 source=SOURCE,
                 account=None if model.IS_PUBLIC else ACCOUNT,
+                data=data.get(model.TYPE),
             )
             for model in DOCUMENTED
         )
@@ -185,6 +200,7 @@ async def _wait(pool: Pool, receiver: Receiver, stop: asyncio.Event) -> set[str]
 
 def _explain(settings: Settings, service: Service, screen: Screen, done: set[str]) -> None:
     screen.say(f"{len(done)} of {len(DOCUMENTED)} event types delivered, verified and recorded so far")
+    screen.say(f"a canary that two keys signed at {service.addresses.api}/v1/transparency/canary, keys at /pgp/")
     screen.say(f"metrics at {service.addresses.admin}/metrics, health at {service.addresses.api}/health")
     screen.say(
         f"produce more from another terminal: HELIOGRAPH_DATABASE_URL='{settings.dsn()}' "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import socket
@@ -12,15 +11,13 @@ from consumers import broker
 from migrations import runner
 from publisher.embedded_key import embedded_key
 from runtime.embedded import Embedded
-from runtime.lifecycle import cancel
+from runtime.lifecycle import side_by_side
 from runtime.settings import listen_address, variable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator
 
     from runtime.settings import Settings
-
-    Key = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +30,7 @@ SESSION_TIMEOUT = 3.0
 async def embedded_settings(given: Settings) -> AsyncIterator[Settings]:
     """Run both servers for the length of the context; yield `given` completed with them."""
     async with contextlib.AsyncExitStack() as stack:
-        servers, key = await _side_by_side(
+        servers, key = await side_by_side(
             stack.enter_async_context(Embedded(given.data_dir)), stack.enter_async_context(embedded_key(given))
         )
         settings = servers.settings(given).model_copy(update=_better_defaults(given) | key)
@@ -49,16 +46,6 @@ async def embedded_settings(given: Settings) -> AsyncIterator[Settings]:
         )
         await runner.migrate(settings)
         yield settings
-
-
-async def _side_by_side(servers: Awaitable[Embedded], key: Awaitable[Key]) -> tuple[Embedded, Key]:
-    """Start the servers while the key is being made; raises what either raises, once both have ended."""
-    tasks = (asyncio.ensure_future(servers), asyncio.ensure_future(key))
-    try:
-        await asyncio.wait(tasks)
-    finally:
-        await cancel(*tasks)
-    return tasks[0].result(), tasks[1].result()
 
 
 def _better_defaults(given: Settings) -> dict[str, Any]:

@@ -59,7 +59,8 @@ async def _key_of(home: Path, keys: Path, settings: Settings) -> str:
                 certificates.signing_key(certificate, certificate.fingerprint, secrets, now)
                 return certificate.fingerprint
         host = urlsplit(settings.public_url).hostname or "localhost"
-        name = profiles.load(settings.profile).title
+        profile = profiles.load(settings.profile)
+        name = profile.site.name if profile.site else profile.title
         fingerprint = await maker.make(f"{name} feeds", f"feeds@{host}", EXPIRES, has_passphrase=False)
         (keys / f"feed-{fingerprint[-16:]}.asc").write_bytes(await maker.export(fingerprint, armored=True))
         return fingerprint

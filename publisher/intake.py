@@ -8,6 +8,7 @@ from consumers import broker
 from consumers.deadletters import DeadLetterLimit, DeadLetters
 from consumers.loop import Loop
 from consumers.metrics import ConsumerMetrics
+from publisher.endpoints import Directory
 from publisher.fanout import FanOut
 from runtime.lifecycle import close_within
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from consumers.loop import Appetite, Handler
     from publisher.delivery.worker import Worker
-    from publisher.endpoints import Directory
     from publisher.ids import Ids
     from publisher.queue import Job
     from runtime.clock import Clock
@@ -90,6 +90,26 @@ async def open_intake(
         record_bytes=settings.kafka_record_bytes,
     )
     return Intake(consumer, loop)
+
+
+def fan_out_for_others(
+    settings: Settings, ids: Ids, rng: Random, offered: Collection[str], *, wake: Callable[[], None] = lambda: None
+) -> FanOut:
+    """Return the fan-out of a process that delivers nothing itself: all deliveries wait for one that does.
+
+    It asks no quota: it is for what everybody is told. `wake` is called when there is anybody.
+    """
+    return FanOut(
+        directory=Directory.of(settings, ids),
+        ids=ids,
+        rng=rng,
+        lease_seconds=settings.lease,
+        choose=everything_waits,
+        submit=nobody,
+        wake=wake,
+        full=frozenset,
+        offered=offered,
+    )
 
 
 def _appetite(worker: Worker | None, batch: int) -> Appetite:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+S = TypeVar("S")
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 #: Seconds a cancelled task may take to end.
@@ -105,6 +106,16 @@ async def cancel(*tasks: asyncio.Task[object]) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=LAST_END)
+
+
+async def side_by_side(one: Awaitable[T], other: Awaitable[S]) -> tuple[T, S]:
+    """Do both at once; return what they return. Raises what either raises, once both have ended."""
+    tasks = (asyncio.ensure_future(one), asyncio.ensure_future(other))
+    try:
+        await asyncio.wait(tasks)
+    finally:
+        await cancel(*tasks)
+    return tasks[0].result(), tasks[1].result()
 
 
 async def close_within(seconds: float, close: Callable[[], Awaitable[None]]) -> None:

@@ -152,14 +152,19 @@ def check(
 
 
 def check_chain(
-    chain: Sequence[tuple[bytes, Sequence[Signed]]], *, pinned: Collection[str], threshold: int, now: datetime
+    chain: Sequence[tuple[bytes, Sequence[Signed]]],
+    *,
+    pinned: Collection[str],
+    threshold: int,
+    now: datetime,
+    before: Predecessor = Predecessor.NONE,
 ) -> list[Verdict]:
     """Judge canaries in their order, from the first on; stop at the first that is no statement.
 
-    All but the last are superseded. `pinned` must hold the keys of all times.
+    All but the last are superseded. `pinned` must hold the keys of all times; `before` is what came before the first.
     """
     verdicts: list[Verdict] = []
-    previous: Document | Predecessor = Predecessor.NONE
+    previous: Document | Predecessor = before
     for position, (content, signatures) in enumerate(chain, 1):
         verdict = check(
             content, signatures, pinned=pinned, threshold=threshold, now=now, previous=previous,

@@ -114,7 +114,11 @@ async def child(
             *("--log-level", log_level, "--log-format", log_format),
         ]
     )
-    await made.start()
+    try:
+        await made.start()
+    except BaseException:  # cancelled, too: nobody else knows of the process
+        await made.end()
+        raise
     keeping = asyncio.create_task(made.keep())
     try:
         yield made

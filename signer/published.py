@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from signer import wkd
 from signer.faults import PgpError
 from signer.pgp import Keyring
 
@@ -30,11 +31,24 @@ class PublishedKey:
     armored: bytes
     binary: bytes
 
+    @property
+    def user_ids(self) -> tuple[str, ...]:
+        """Its names; of a key that is revoked those it had, for gpg takes them for revoked with it."""
+        return self.certificate.user_ids or wkd.user_ids(self.binary)
 
-async def read(folder: Path) -> tuple[PublishedKey, ...]:
-    """Return the keys of a folder, by fingerprint; raises `PgpError` naming the file that holds none, or a secret."""
+
+async def read(folder: Path | None, extra: bytes | None = None) -> tuple[PublishedKey, ...]:
+    """Return the keys of a folder, by fingerprint; raises `PgpError` naming the file that holds none, or a secret.
+
+    `extra` is one more certificate, such as the signing process hands out; what both have of a key is put together.
+    """
+    if folder is None and extra is None:
+        return ()
     async with Keyring() as keyring:
-        await take(keyring, folder)
+        if folder is not None:
+            await take(keyring, folder)
+        if extra is not None:
+            await keyring.import_certificates(extra)
         known = sorted(await keyring.certificates(), key=lambda each: each.fingerprint)
         return tuple([
             PublishedKey(
@@ -53,6 +67,21 @@ async def take(keyring: Keyring, folder: Path) -> None:
             await keyring.import_certificates(_content(path))
         except PgpError as error:
             raise PgpError(f"{path}: {error}") from None
+
+
+def seen(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Return what tells that a file of the folder was added, removed or replaced; raises `PgpError`.
+
+    Name, time of change (ns), size and inode: a copy put in place within one tick of the clock has another inode.
+    """
+    found = []
+    for path in _paths(folder):
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise PgpError(f"{path}: cannot be read ({error.strerror})") from None
+        found.append((path.name, status.st_mtime_ns, status.st_size, status.st_ino))
+    return tuple(found)
 
 
 def find(keys: Iterable[PublishedKey], fingerprint: str) -> PublishedKey | None:

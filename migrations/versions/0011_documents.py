@@ -12,7 +12,7 @@ down_revision = "0010"
 
 
 def upgrade() -> None:
-    """Create `documents` and `document_signatures` (feeds/documents.py), `canary_reminders` (feeds/canary_reminders.py)."""
+    """Create the tables of feeds/documents.py, and `canary_reminders` of feeds/canary_reminders.py."""
     op.execute("""
         CREATE TABLE documents (
             feed         text NOT NULL,

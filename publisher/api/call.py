@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     Handler = Callable[["Call"], Awaitable["Reply"]]
 
 
+#: No account's name: those have letters or digits.
+STRANGERS = ""
+
+
 class Access(enum.StrEnum):
     """Who may call: anybody, or whoever has one of the scopes the profile names for it."""
 
@@ -95,6 +99,11 @@ class Call:
     def account(self) -> str:
         """Whose data this call is about."""
         return self.caller.account
+
+    @property
+    def counted_for(self) -> str:
+        """Whose share of the connections this call takes: its account's, or the one that all strangers have."""
+        return self.principal.account if self.principal else STRANGERS
 
     @property
     def caller(self) -> Principal:

@@ -90,6 +90,11 @@ def parse(query: MultiMapping[str], operation: Operation, style: Lists) -> Asked
     )
 
 
+def refuse_any(query: MultiMapping[str]) -> None:
+    """Refuse whatever is asked of what takes no parameters; raises `ApiError` as `parse` does."""
+    _checked(query, ())
+
+
 def values(asked: Asked, items: Items) -> dict[str, Any]:
     """Return what the profile's list template is filled with; of each item the chosen fields, in the order asked."""
     chosen = asked.fields

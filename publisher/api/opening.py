@@ -101,7 +101,7 @@ def open_api(
 
     return Opened(
         server.runner(
-            public_app(settings, profile, health, pipeline),
+            public_app(settings, profile, health, pipeline, feeds),
             envelope=server.envelope_of(profile, ids),
             connections=server.most_connections(settings),
             is_https=settings.public_url.startswith("https://"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from publisher.api import deliveries, models, webhooks
+from feeds import canary_routes
+from publisher.api import deliveries, models, transparency, transparency_models, webhooks
 from publisher.api.call import Access, Listing, Mode, Operation
 from publisher.delivery.egress import UrlFault
 from publisher.profiles.model import Fault, LimitClass
@@ -111,6 +112,21 @@ OPERATIONS: tuple[Operation, ...] = (
         name="get_recovery", method="GET", path=f"{RECOVERIES}/{{recovery_id}}", handler=deliveries.read_recovery,
         summary="Show how far a recovery is.",
         access=Access.READ, counts_as=READ, mode=Mode.READ, item=models.Recovery,
+        faults=frozenset({Fault.NOT_FOUND}),
+    ),
+    Operation(
+        name="list_canaries", method="GET", path=canary_routes.HISTORY, handler=transparency.list_canaries,
+        summary="List all warrant canaries that were published, the newest first.",
+        access=Access.PUBLIC, counts_as=READ, mode=Mode.READ, item=transparency_models.CanarySummary,
+        listing=Listing(sorts=("-number", "number")),
+    ),
+    Operation(
+        name="get_canary_of_history", method="GET", path=f"{canary_routes.HISTORY}/{{sequence}}",
+        handler=transparency.read_canary,
+        summary="Show a warrant canary of the history, with what was signed.",
+        description="It has no state: what it was worth is for its reader to judge. The statement that ended a canary "
+        "for good has no sequence; it is the last by its number.",
+        access=Access.PUBLIC, counts_as=READ, mode=Mode.READ, item=transparency_models.CanaryRecord,
         faults=frozenset({Fault.NOT_FOUND}),
     ),
 )  # fmt: skip

@@ -215,7 +215,7 @@ class Pipeline:
                 return await handled()
             return await self._idempotency.apart(connections, once, handled)
         if operation.mode is Mode.READ:
-            async with connections.acquire(call.account) as call.held:
+            async with connections.acquire(call.counted_for) as call.held:
                 return await handled()
         async with self._idempotency.turn(once), connections.transaction(call.account) as call.held:
             if once is None:

@@ -86,7 +86,7 @@ def _topics(settings: Settings) -> dict[str, Topic]:
         "announcements": Topic(
             settings.kafka_topic_announcements,
             SEND,
-            "What the control plane is to hear, so that it can write to the customer.",
+            "What the control plane is to hear, so that it can write to the customer or the operator.",
             records.announcements(),
         ),
     }

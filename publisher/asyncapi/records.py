@@ -7,6 +7,7 @@ from typing import Any
 from consumers.credential_records import API_KEY, SESSION
 from consumers.deadletters import HEADER
 from consumers.decode import Reason
+from feeds import canary_reminders
 from publisher import failures
 from publisher.api import audit
 from publisher.api.audit import Action
@@ -252,17 +253,49 @@ def announcements() -> dict[str, Json]:
                 "at": "2026-11-01T09:30:00+00:00",
             },
         ),
+        **_reminders(),
     }
 
 
-def _announcement(event_type: str, summary: str, data: Json, example: Json) -> Json:
+def _reminders() -> dict[str, Json]:
+    """Return what the operator is told of the warrant canary."""
+    dates: dict[str, Json] = {
+        "sequence": {"type": "integer", "minimum": 1},
+        "next_due": {**MOMENT, "description": "From then on it is overdue."},
+        "expires_at": {**MOMENT, "description": "From then on it is expired."},
+    }
+    left = {
+        "enum": [days for days in canary_reminders.DAYS.values() if days],
+        "description": "Which reminder it is: no more than so many days are left.",
+    }
+    example = {"sequence": 31, "next_due": "2026-12-01T00:00:00Z", "expires_at": "2026-12-08T00:00:00Z"}
+    return {
+        canary_reminders.DUE: _announcement(
+            canary_reminders.DUE,
+            "The next warrant canary is due soon. Once seven days before, once on the last day.",
+            closed(dates | {"days_left": left}),
+            example | {"days_left": 7},
+            is_public=True,
+        ),
+        canary_reminders.OVERDUE: _announcement(
+            canary_reminders.OVERDUE,
+            "The next warrant canary should have come, and everyone can see that it has not. Once.",
+            closed(dates),
+            example,
+            is_public=True,
+        ),
+    }
+
+
+def _announcement(event_type: str, summary: str, data: Json, example: Json, *, is_public: bool = False) -> Json:
+    account = None if is_public else parts.AN_ACCOUNT
     return {
         "name": event_type,
         "title": event_type,
         "summary": summary,
         "contentType": parts.CLOUD_EVENT,
         "headers": parts.structured_headers(),
-        "payload": parts.envelope(event_type, data, has_account=True),
-        "bindings": parts.key("The account."),
-        "examples": [parts.structured_example(event_type, parts.AN_ACCOUNT, example)],
+        "payload": parts.envelope(event_type, data, has_account=not is_public),
+        "bindings": parts.key(f"`{canary_reminders.KEY}`: there is no account." if is_public else "The account."),
+        "examples": [parts.structured_example(event_type, account, example)],
     }

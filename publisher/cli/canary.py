@@ -1,7 +1,7 @@
 """`heliograph canary`: the operator's tool for the warrant canary. These run on an offline machine with gpg alone.
 
 draft -> diff -> sign, by each signer -> verify. No server and no network is used, and of the settings only
-`CANARY_KEYS` and `CANARY_THRESHOLD`, which options override.
+`CANARY_KEYS` and `CANARY_THRESHOLD`, which options override. What is done beside the database is in canary_publish.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -21,6 +20,7 @@ from publisher.cli import canary_pages as pages
 from publisher.cli import context
 from publisher.cli.canary_dialogue import NOTHING_WRITTEN, Terminal, affirm, narrow
 from publisher.cli.context import CommandError, CommandUsageError
+from publisher.cli.moments import parse_at
 from runtime.clock import SystemClock
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED
 from runtime.settings import parse_fingerprint, variable
@@ -35,12 +35,15 @@ from signer.statement import JURISDICTIONS, SCOPE, Document, sha256, signature_n
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from publisher.cli.canary_dialogue import Talk
     from signer.canary_check import Signed
 
 T = TypeVar("T")
-group = typer.Typer(help="The warrant canary: draft, compare, sign and verify, offline.", no_args_is_help=True)
+group = typer.Typer(
+    help="The warrant canary: draft, compare, sign and verify, offline; then publish it.", no_args_is_help=True
+)
 
 #: Seconds gpg may take where it asks a person for a passphrase, or for a card.
 PATIENCE = 300.0
@@ -200,7 +203,7 @@ def verify(
         raise CommandUsageError(f"--threshold: is {threshold}, of {len(pinned)} pinned keys")
     content = files.read(file)
     before = files.read_document(previous) if previous else Predecessor.NONE if first else Predecessor.UNKNOWN
-    moment = _moment(at)
+    moment = parse_at(at)
     blobs = {str(path): files.read(path) for path in signature or files.signatures_beside(file)}
     certificates = [files.read(path) for path in key or ()]
     signatures = uvloop.run(_signatures(content, blobs, certificates, moment))
@@ -250,32 +253,24 @@ def _fingerprints(option: str, values: Sequence[str] | None) -> tuple[str, ...]:
         raise CommandUsageError(f"{option}: {error}") from None
 
 
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text) if text else None
-        return moment and (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise CommandUsageError(f"--at: {text!r} is not a time such as 2026-11-02T12:00:00Z") from None
-
-
 # --- gpg ----------------------------------------------------------------------------------------------------------
 
 
-def _home() -> Path:
-    """Return the operator's own keyring, where gpg would look for it."""
+def own_home() -> Path:
+    """Return the keyring of whoever runs this, where gpg would look for it."""
     return Path(os.environ.get("GNUPGHOME") or Path.home() / ".gnupg")
 
 
 async def _sign(document: Document, wanted: Sequence[str], file: Path) -> tuple[str, bytes]:
     """Sign with the only key of `wanted` that is here; return its primary fingerprint and the signature, armored."""
     try:
-        async with Keyring(_home(), deadline=PATIENCE, is_interactive=True) as keyring:
+        async with Keyring(own_home(), deadline=PATIENCE, is_interactive=True) as keyring:
             secret = await keyring.secret_fingerprints()
             known = await keyring.certificates()
             here = [each for each in known if each.fingerprint in wanted and each.fingerprints & secret]
             if len(here) != 1:
                 why = f"{len(here)} have (name one with --key)" if here else "none has"
-                raise CommandError(f"{file}: of {', '.join(wanted)}, {why} a secret key in {_home()}")
+                raise CommandError(f"{file}: of {', '.join(wanted)}, {why} a secret key in {own_home()}")
             primary = here[0].fingerprint
             part = signing_key(here[0], primary, secret, SystemClock().now())
             return primary, await keyring.sign(document.content, part.fingerprint)
@@ -287,7 +282,7 @@ async def _signatures(
     content: bytes, blobs: dict[str, bytes], certificates: Sequence[bytes], at: datetime | None
 ) -> list[Signed]:
     try:
-        async with Keyring(None if certificates else _home(), is_interactive=not certificates) as keyring:
+        async with Keyring(None if certificates else own_home(), is_interactive=not certificates) as keyring:
             for each in certificates:
                 await keyring.import_certificates(each)
             return await read_signatures(keyring, content, blobs, at=at)

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read(path: Path) -> bytes:
-    """Return what a file holds; raises `CommandUsageError` when it cannot be read or holds more than any of ours."""
+def read(path: Path, most: int = MAX_BYTES) -> bytes:
+    """Return what a file holds; raises `CommandUsageError` when it cannot be read or holds more than `most` bytes."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(most + 1)
     except OSError as error:
         raise CommandUsageError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(content) > MAX_BYTES:
-        raise CommandUsageError(f"{path}: is longer than {MAX_BYTES} bytes")
+    if len(content) > most:
+        raise CommandUsageError(f"{path}: is longer than {most} bytes")
     return content
 
 
@@ -79,13 +79,13 @@ def refuse_existing(path: Path) -> None:
         raise CommandUsageError(f"{path}: is there already; move it away first")
 
 
-def write_new(path: Path, content: bytes) -> None:
+def write_new(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Write a file that was not there, whole or not at all; raises `CommandUsageError`, or `CommandError` with why."""
     refuse_existing(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         try:
-            with part.open("xb") as file:
+            with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""`heliograph keys`: the keys of the service itself, by the operator's hand."""
+"""`heliograph keys`: the keys of the service itself, by the operator's hand. Those that sign are in feed_keys.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import uvloop
 from rich.progress import Progress
 
 from publisher import endpoint_secrets
-from publisher.cli import context
+from publisher.cli import context, feed_keys
 from publisher.cli.connection import with_connection
 from publisher.secrets import Vault
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from runtime.database import Connection
 
 group = typer.Typer(help="Keys of the service.", no_args_is_help=True)
+group.command()(feed_keys.init)
+group.command()(feed_keys.export)
 
 #: Secrets between two lines of progress where there is no terminal.
 LINE_EVERY = 10_000

@@ -20,6 +20,10 @@ HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,
 HeaderPrefix = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}-$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$")]
+#: Where one can write to: RFC 9116, 2.5.3.
+Contact = Annotated[str, StringConstraints(pattern=r"^(https://|mailto:|tel:)[!-~]+$")]
+#: A subset of RFC 5646 that is enough for `en`, `pt-BR`, `zh-Hant`.
+Language = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
 Path = Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9._~-]+)+$")]
 Json = Any
 Positive = Annotated[int, Field(ge=1)]
@@ -256,6 +260,26 @@ class Deprecation(_Part):
         return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
+class Site(_Part):
+    """Who the pages say they are of: the provider's name, and where its own site begins."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    url: Url
+
+
+class Security(_Part):
+    """What `/.well-known/security.txt` says (RFC 9116): whom to tell of a weakness, best way first, and on what terms.
+
+    `encryption` is the key to write to them with; the published keys where it is left out.
+    """
+
+    contact: Annotated[list[Contact], Field(min_length=1)]
+    policy: Url | None = None
+    acknowledgments: Url | None = None
+    encryption: Url | None = None
+    languages: list[Language] = []
+
+
 class Profile(_Part):
     """A provider's house style; frozen, and complete once it is loaded."""
 
@@ -272,6 +296,8 @@ class Profile(_Part):
     limits: Limits
     events: Catalogue = Catalogue()
     deprecations: list[Deprecation] = []
+    site: Site | None = None
+    security: Security | None = None
 
     @model_validator(mode="after")
     def _notice(self) -> Self:

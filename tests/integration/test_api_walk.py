@@ -62,6 +62,8 @@ async def test_every_operation_is_there_and_does_what_it_says(settings: Settings
 
         await until(is_done, "the recovery has ended")
         assert (await call("GET", started.headers["Location"])).json["queued"] == 0
+        assert (await call("GET", "/v1/transparency/canary/history")).json["data"] == []
+        await call("GET", "/v1/transparency/canary/history/1", 404)
         await call("DELETE", path, 204)
         assert (await caller("GET", delivery)).status == 404
     assert len(used) == len(OPERATIONS)  # each once

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -51,9 +51,9 @@ def service_home() -> Iterator[gpg.Home]:
 
 
 def settings_with(keys: list[str], folder: Path | None, home: Path | None = None) -> Settings:
-    named = {"canary_keys": ",".join(keys), "canary_threshold": 1}
-    paths = {"public_keys": folder, "gnupghome": home}
-    return load(environ={}, **named, **{name: str(path) for name, path in paths.items() if path})
+    given: dict[str, Any] = {"canary_keys": ",".join(keys), "canary_threshold": 1}
+    given |= {name: str(path) for name, path in (("public_keys", folder), ("gnupghome", home)) if path}
+    return load(environ={}, **given)
 
 
 async def test_public_keys_alone_are_welcome(

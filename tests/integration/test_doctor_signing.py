@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -88,7 +88,7 @@ async def test_the_canarys_keys_are_looked_at_as_the_service_does(home: gpg.Home
     assert (none.detail, none.advice) == ("no key is pinned: no canary can be published", "")
     [fingerprint] = home.fingerprints()
     (tmp_path / "alice.asc").write_bytes(home.public(fingerprint))
-    pinned = {"canary_keys": fingerprint, "public_keys": str(tmp_path)}
+    pinned: dict[str, Any] = {"canary_keys": fingerprint, "public_keys": str(tmp_path)}
     fine = await doctor_signing.canary(load(environ={}, **pinned))
     assert (fine.detail, fine.advice) == ("1 of 1 keys must sign; none could here", "")
     held = await doctor_signing.canary(load(environ={}, **pinned, gnupghome=str(home.path)))

@@ -1,16 +1,18 @@
 """The API against its own description: whatever is asked, fitting or not, every answer is one that is described.
 
-The service runs in this process, Schemathesis asks from a thread. Half of the requests are about webhooks, deliveries
-and recoveries that are there; those that are made reach a receiver.
+The service runs in this process, Schemathesis asks from a thread. Half of the requests are about webhooks, deliveries,
+recoveries and a canary that are there; those that are made reach a receiver.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 import requests
 import schemathesis
@@ -28,13 +30,16 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from feeds import canary_routes
 from publisher import profiles
 from publisher.api.openapi import codes_of
 from publisher.api.operations import OPERATIONS
 from publisher.profiles.model import Fault
+from signer.statement import TAIL
 from tests.support import gpg
 from tests.support.api import a_token, running, without_limits
 from tests.support.histories import histories
+from tests.support.published_canaries import council
 from tests.support.receiver import Receiver
 
 if TYPE_CHECKING:
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
 
     from publisher.profiles import Profile
     from runtime.settings import Settings
+    from tests.support.published_canaries import Council
 
 PROFILES = {
     "nordbastion": (Path(profiles.__file__).parent / "nordbastion.toml", "Authorization", "Bearer {}", "full"),
@@ -57,6 +63,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
+FEEDS = {route.name for route in canary_routes.DESCRIBED}
 EXAMPLES = 20
 #: What needs a webhook of its own: it is gone or paused afterwards, or may have one of these at a time.
 ALONE = {"delete_webhook", "update_webhook", "recover"}
@@ -74,6 +81,7 @@ class World:
     headers: dict[str, str]
     webhook: str = ""
     recovery: str = ""
+    signer: str = ""
     deliveries: list[str] = field(default_factory=list)
     session: requests.Session = field(default_factory=requests.Session)
 
@@ -105,6 +113,8 @@ def prepared(case: Case[Any], name: str, world: World, *, is_about_ours: bool, n
         "webhook_id": world.make_webhook() if name in ALONE else world.webhook,
         "delivery_id": world.deliveries[number % len(world.deliveries)],
         "recovery_id": world.recovery,
+        "sequence": 1,
+        "signer": world.signer,
     }
     parameters.update({each: ours[each] for each in parameters})
     if isinstance(case.body, dict) and "url" in case.body:
@@ -165,6 +175,12 @@ def everything(world: World) -> dict[str, set[int]]:
 
 
 @pytest.fixture
+def signers() -> Iterator[Council]:
+    with council() as made:
+        yield made
+
+
+@pytest.fixture
 def feed() -> Iterator[gpg.Home]:
     with gpg.home() as made:
         made.make()
@@ -175,23 +191,29 @@ def feed() -> Iterator[gpg.Home]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", PROFILES)
 async def test_every_answer_is_described(
-    settings: Settings, dsn: str, tmp_path: Path, feed: gpg.Home, name: str
+    settings: Settings, tmp_path: Path, feed: gpg.Home, signers: Council, name: str
 ) -> None:
     source, header, form, scope = PROFILES[name]
     path = without_limits(tmp_path, source)
     signing = {"feed_key": feed.fingerprints()[0], "gnupghome": str(feed.path)}
+    keys = {"canary_keys": ",".join(signers.keys), "canary_threshold": 2, "public_keys": str(signers.folder)}
+    async with asyncpg.create_pool(settings.dsn(), min_size=1, max_size=1) as pool, pool.acquire() as connection:
+        await signers.publish(connection, signers.first(datetime.now(UTC) - timedelta(hours=1)))
     async with (
-        running(settings, "api", "sign", profile=path, **signing) as api,
+        running(settings, "api", "sign", profile=path, **signing, **keys) as api,
         Receiver().listening() as receiver,
-        histories(dsn) as history,
+        histories(settings.dsn()) as history,
     ):
         world = World(api.nobody.url, profiles.load(path), receiver.url, {header: form.format(a_token(scope=scope))})
+        world.signer = signers.keys[0][-TAIL:]
         world.webhook = await asyncio.to_thread(world.make_webhook)
         for state in ("delivered", "dropped", "cancelled", "pending", "retry", "leased"):
             world.deliveries += [await history.add(world.webhook, state) for _ in range(5)]
         recover = f"/webhooks/{world.webhook}/recover"
         world.recovery = await asyncio.to_thread(world.make, recover, {"since": "2026-01-01T00:00:00Z"})
         seen = await asyncio.to_thread(everything, world)
-    assert seen.keys() == {*BY_NAME, "get_health", "get_health_live", "get_health_ready", "get_openapi"}
+    assert seen.keys() == {*BY_NAME, *FEEDS, "get_health", "get_health_live", "get_health_ready", "get_openapi"}
     for name_, operation in BY_NAME.items():
         assert operation.status in seen[name_], (name_, seen[name_])
+    for name_ in FEEDS:
+        assert 200 in seen[name_], (name_, seen[name_])

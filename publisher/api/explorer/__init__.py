@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
-from publisher.api.fixed import Fixed
+from feeds.serving import Fixed
 from publisher.api.openapi import DOCS, OPENAPI, encoded
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from publisher.api.call import Access
-from publisher.api.openapi import events, examples, parameters, public, responses, schemas
+from publisher.api.openapi import events, examples, feeds, parameters, public, responses, schemas
 from publisher.api.openapi.schemas import IN
 from publisher.api.operations import OPERATIONS
 
@@ -28,6 +28,7 @@ VERSION = "3.1.1"
 TAGS = {
     "webhooks": "Where events are delivered to.",
     "deliveries": "What was sent, what came back, and how to have it sent again.",
+    feeds.TAG: "What the provider says of itself, signed, open to all.",
     public.TAG: "The service itself.",
 }
 
@@ -41,6 +42,7 @@ def document(profile: Profile, public_url: str) -> Json:
     for operation in OPERATIONS:
         described = _operation(operation, profile, names, shown)
         paths.setdefault(profile.base + operation.path, {})[operation.method.lower()] = described
+    paths |= feeds.paths(profile, names, shown)
     common = _share([each["responses"] for path in paths.values() for each in path.values()])
     whole = {
         "openapi": VERSION,

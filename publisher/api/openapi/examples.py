@@ -5,14 +5,18 @@ The tests hold each against its model and its schema.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from consumers import catalogue
 from consumers.events import ServerProvisioned
-from publisher.api import models
+from feeds import canary
+from feeds.documents import Published, Signature
+from publisher.api import models, transparency_models
 from publisher.delivery.headers import fixed, of_attempt
+from signer.statement import Affirmation, Block, Document, Freshness, Headline, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +36,28 @@ SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # noqa: S105 - se
 SIGNATURE = "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="
 TIMESTAMP = 1_793_525_402
 AGENT = "Heliograph/1 (+https://api.example.com)"
+SIGNER = "6F3C0A9D52E81B47C0D3A9F8E4B7251D9C6E80F3"
+#: Of no use: what gpg would have between these lines.
+ARMORED = "-----BEGIN PGP SIGNATURE-----\n\niHUEABYKAB0WIQRvPAqdUugbR8DTqfjktyUdnG6A8wU=\n-----END PGP SIGNATURE-----\n"
+CANARY = Document.of(
+    Statement(
+        provider="Example Hosting",
+        scope="All services of Example Hosting",
+        jurisdictions=("FI", "SE"),
+        statements=(Affirmation(id="gag-orders", text="We are under no gag order."),),
+        sequence=1,
+        previous_sha256=None,
+        issued_at=datetime(2026, 11, 1, 8, tzinfo=UTC),
+        next_due=datetime(2026, 12, 1, tzinfo=UTC),
+        expires_at=datetime(2026, 12, 8, tzinfo=UTC),
+        signers=(SIGNER,),
+        threshold=1,
+        freshness=Freshness(
+            block=Block(height=921_000, hash=f"{'0' * 19}1d2c5a7f7f9c1e8b3a46d05bb2f91e7c8a60d4e3f5b21"),
+            headlines=(Headline(source="Example Times", title="Rain expected in the north"),),
+        ),
+    )
+)
 
 
 def message(event_type: str, data: Mapping[str, Any]) -> Json:
@@ -147,6 +173,30 @@ def of_models(prefix: str, test: Json) -> dict[type[BaseModel], Json]:
             "is_public": ServerProvisioned.IS_PUBLIC,
             "schema": catalogue.schema(provisioned),
             "example": ServerProvisioned.EXAMPLE,
+        },
+        **_canaries(),
+    }
+
+
+def _canaries() -> dict[type[BaseModel], Json]:
+    published = Published(
+        number=1,
+        content=CANARY.content,
+        sha256=CANARY.sha256,
+        published_at=datetime(2026, 11, 1, 9, 12, 40, tzinfo=UTC),
+        signatures=(Signature(SIGNER, ARMORED.encode()),),
+    )
+    summary, record = (make(published, is_latest=True) for make in (canary.summary, canary.record))
+    view = {key: value for key, value in record.items() if key in transparency_models.Canary.model_fields}
+    return {
+        transparency_models.CanarySummary: summary,
+        transparency_models.CanaryRecord: record,
+        transparency_models.Canary: view
+        | {
+            "state": "current",
+            "state_until": "2026-11-24T00:00:00Z",
+            "faults": [],
+            "history_url": "https://api.example.com/v1/transparency/canary/history",
         },
     }
 

@@ -11,6 +11,7 @@ from publisher.api.openapi import examples
 from publisher.api.openapi.schemas import IN, OUT
 from publisher.api.pipeline import REQUEST_ID
 from publisher.api.signing import CLEAR, DETACHED
+from signer.statement import TAIL
 
 if TYPE_CHECKING:
     from publisher.api.call import Listing, Operation
@@ -24,11 +25,22 @@ PARAMETERS = "#/components/parameters/"
 POST = "POST"
 #: Means letters of every script where the schema is read, unlike here.
 ASCII_WORD = r"\w"
-#: What each id in a path is of, and an example of it.
-IDS = {
-    "webhook_id": ("Which webhook.", examples.WEBHOOK_ID),
-    "delivery_id": ("Which delivery of it.", examples.DELIVERY_ID),
-    "recovery_id": ("Which recovery of it.", examples.RECOVERY_ID),
+NAME: Json = {"type": "string", "minLength": 1}
+#: What each id in a path is of, how it is written, and an example of it.
+IDS: dict[str, tuple[str, Json, Any]] = {
+    "webhook_id": ("Which webhook.", NAME, examples.WEBHOOK_ID),
+    "delivery_id": ("Which delivery of it.", NAME, examples.DELIVERY_ID),
+    "recovery_id": ("Which recovery of it.", NAME, examples.RECOVERY_ID),
+    "sequence": (
+        "Which canary, by its number in the history: the sequence of its statement where it has one.",
+        {"type": "integer", "minimum": 1, "maximum": 10**10 - 1},
+        1,
+    ),
+    "signer": (
+        "Who signed: the last 16 digits of the primary key's fingerprint.",
+        {"type": "string", "pattern": "^[0-9A-F]{16}$"},
+        examples.SIGNER[-TAIL:],
+    ),
 }
 #: What the filters mean that are not simply a field's value.
 FILTERS = {"since": "Only those made at this time or later.", "until": "Only those made at this time or earlier."}
@@ -43,10 +55,10 @@ def shared(profile: Profile) -> dict[str, Json]:
             "in": "path",
             "required": True,
             "description": what,
-            "schema": {"type": "string", "minLength": 1},
+            "schema": schema,
             "example": example,
         }
-        for name, (what, example) in IDS.items()
+        for name, (what, schema, example) in IDS.items()
     }
     made[names.request_id] = _header(
         names.request_id,
@@ -72,7 +84,7 @@ def shared(profile: Profile) -> dict[str, Json]:
 def of_operation(operation: Operation, profile: Profile, names: Names) -> list[Json]:
     """Return an operation's parameters, shared ones as references."""
     lists, headers = profile.lists, profile.headers
-    made = [_ref(name) for name in re.findall(r"\{(\w+)\}", operation.path)]
+    made = of_path(operation.path)
     if operation.listing is not None:
         made += [_ref(lists.position), _ref(lists.size), *_asked(operation, operation.listing, lists, names)]
     made.append(_ref(headers.request_id))
@@ -81,6 +93,11 @@ def of_operation(operation: Operation, profile: Profile, names: Names) -> list[J
     if headers.sign is not None and operation.item is not None:
         made.append(_ref(headers.sign))
     return made
+
+
+def of_path(path: str) -> list[Json]:
+    """Return the parameters a path has, as references."""
+    return [_ref(name) for name in re.findall(r"\{(\w+)\}", path)]
 
 
 def _asked(operation: Operation, listing: Listing, lists: Lists, names: Names) -> list[Json]:

@@ -20,7 +20,7 @@ from publisher.profiles import templates
 from publisher.profiles.model import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from publisher.api.call import Operation
     from publisher.api.openapi.schemas import Names
@@ -73,7 +73,19 @@ def headers(profile: Profile) -> dict[str, Json]:
         "Retry-After": {"description": "Seconds to wait before another try.", "schema": COUNT, "example": 2},
         "Deprecation": {"description": "This operation is on its way out.", "schema": {"enum": ["true"]}},
         "Sunset": {"description": "When it ends (RFC 8594).", "schema": _text()},
-        "Content-Digest": {"description": "SHA-256 of the body (RFC 9530), where it was asked for.", "schema": _text()},
+        "Content-Digest": {"description": "SHA-256 of the body (RFC 9530).", "schema": _text()},
+        "Repr-Digest": {
+            "description": "SHA-256 of what is here (RFC 9530), also where it is not sent, as after a HEAD.",
+            "schema": _text(),
+        },
+        "ETag": {"description": "Names what is here; give it back in `If-None-Match`.", "schema": _text()},
+        "Last-Modified": {
+            "description": "Since when it is as it is; left out where that is not known.",
+            "schema": _text(),
+        },
+        "Cache-Control": {"description": "How long it may be kept.", "schema": _text()},
+        "Content-Location": {"description": "Where the very same stays.", "schema": _text("uri-reference")},
+        "Access-Control-Allow-Origin": {"description": "Scripts of any page may read it.", "schema": {"enum": ["*"]}},
         "WWW-Authenticate": {"description": "How to say who calls.", "schema": _text()},
     }
     if rates.limit is not None:
@@ -108,10 +120,18 @@ def headers(profile: Profile) -> dict[str, Json]:
 def of_operation(operation: Operation, profile: Profile, names: Names, shown: Mapping[type, Json]) -> Json:
     """Return an operation's responses by status; `shown` is an example for each model."""
     responses = {str(operation.status): _success(operation, profile, names, shown)}
-    faults = sorted(faults_of(operation, profile), key=lambda fault: (profile.errors.kinds[fault].status, fault))
-    for status, group in groupby(faults, lambda fault: profile.errors.kinds[fault].status):
-        responses[str(status)] = _failure(operation, profile, list(group))
+    codes = {fault: codes_of(operation, fault, profile) for fault in faults_of(operation, profile)}
+    responses |= failures(codes, profile, deprecation_headers(profile, operation.name))
     return dict(sorted(responses.items()))
+
+
+def failures(codes: Mapping[Fault, Sequence[str]], profile: Profile, headers: Iterable[str] = ()) -> Json:
+    """Return the responses of faults by status, with the codes each may have; `headers` are on all of them."""
+    made = {}
+    faults = sorted(codes, key=lambda fault: (profile.errors.kinds[fault].status, fault))
+    for status, group in groupby(faults, lambda fault: profile.errors.kinds[fault].status):
+        made[str(status)] = _failure({fault: codes[fault] for fault in group}, profile, headers)
+    return made
 
 
 def list_values(item: Json, profile: Profile) -> dict[str, Json]:
@@ -198,9 +218,9 @@ def _success_headers(operation: Operation, profile: Profile) -> Json:
     return references(names)
 
 
-def _failure(operation: Operation, profile: Profile, faults: list[Fault]) -> Json:
+def _failure(codes: Mapping[Fault, Sequence[str]], profile: Profile, headers: Iterable[str]) -> Json:
     """Return the response of one status, which several faults may share."""
-    codes = {fault: codes_of(operation, fault, profile) for fault in faults}
+    faults = list(codes)
     listed = ", ".join(f"`{code}`" for code in dict.fromkeys(code for each in codes.values() for code in each))
     names = [profile.headers.request_id]
     if not {Fault.CRASHED, Fault.UNAVAILABLE} & set(faults):
@@ -209,7 +229,7 @@ def _failure(operation: Operation, profile: Profile, faults: list[Fault]) -> Jso
         names.append("Retry-After")
     if Fault.UNAUTHENTICATED in faults:
         names.append("WWW-Authenticate")
-    names += deprecation_headers(profile, operation.name)
+    names += headers
     return {
         "description": f"{' '.join(MEANINGS[fault] for fault in faults)} Codes: {listed}.",
         "headers": references(names),

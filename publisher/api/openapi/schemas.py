@@ -6,20 +6,26 @@ model in which nothing is required.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from consumers.catalogue import CATALOGUE
 from publisher.api.operations import OPERATIONS
+from publisher.api.transparency_models import Canary
 from publisher.ids import MESSAGE
+from signer.statement import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pydantic import BaseModel
     from pydantic.json_schema import JsonSchemaMode
+    from pydantic_core import core_schema
 
+#: What is served of the feeds, and no operation's.
+FEEDS: tuple[type[BaseModel], ...] = (Canary, Statement)
 SCHEMAS = "#/components/schemas/"
 OUT: JsonSchemaMode = "serialization"
 IN: JsonSchemaMode = "validation"
@@ -39,7 +45,14 @@ class Names(NamedTuple):
 
 
 class _Generator(GenerateJsonSchema):
-    """Without titles that only repeat the name of a field."""
+    """Without titles that only repeat the name of a field, and with patterns as JSON Schema writes them."""
+
+    def str_schema(self, schema: core_schema.StringSchema) -> Schema:
+        """Write the end of a text as ECMA-262 has it."""
+        made = super().str_schema(schema)
+        if "pattern" in made:
+            made["pattern"] = re.sub(r"\\z$", "$", made["pattern"])
+        return made
 
     def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - pydantic's signature
         return False
@@ -47,7 +60,7 @@ class _Generator(GenerateJsonSchema):
 
 def generate(event_types: Sequence[str]) -> Names:
     """Return the schemas of every body of the API and of these events' `data`."""
-    models: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {}
+    models: dict[tuple[type[BaseModel], JsonSchemaMode], None] = dict.fromkeys((model, OUT) for model in FEEDS)
     for operation in OPERATIONS:
         if operation.body is not None:
             models[operation.body, IN] = None

@@ -19,6 +19,8 @@ from consumers import credential_records, decode
 from consumers.catalogue import ALSO_ACCEPTED, CATALOGUE, DOCUMENTED
 from consumers.deadletters import Rejected, dead_letter
 from consumers.decode import InvalidRecordError, Reason
+from feeds import canary_reminders
+from feeds.canary_reminders import Reminder
 from publisher import failures
 from publisher.api import audit
 from publisher.asyncapi import document
@@ -26,6 +28,7 @@ from publisher.asyncapi.document import TELEMETRY
 from publisher.deliveries import Dropped
 from publisher.endpoint_failures import Disabled
 from runtime.settings import load
+from tests.support import canaries
 from tests.support.domain_events import TIME
 from tests.support.fake_broker import Stored
 
@@ -189,10 +192,22 @@ def test_what_is_announced_of_deliveries_and_endpoints_is_what_is_described() ->
         assert announced(disabled).keys() == data_schema(failures.DISABLED)["properties"].keys()
 
 
+def test_what_is_announced_of_the_canary_is_what_is_described() -> None:
+    statement = canaries.first().statement
+    for reminder in Reminder:
+        said = canary_reminders.announcement(statement, reminder)
+        assert said.account is None
+        check(data_schema(said.type), announced(said))
+        assert announced(said).keys() == data_schema(said.type)["properties"].keys()
+        assert "account" not in MESSAGES[said.type]["payload"]["properties"]
+
+
 def test_every_type_that_is_announced_is_described() -> None:
     assert DESCRIBED["channels"]["announcements"]["messages"].keys() == {
         failures.DISABLED,
         failures.DROPPED,
         audit.TYPE,
+        canary_reminders.DUE,
+        canary_reminders.OVERDUE,
     }
     assert set(audit.Action) == set(data_schema(audit.TYPE)["properties"]["action"]["enum"])

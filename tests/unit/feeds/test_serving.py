@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from publisher.api.fixed import takes_gzip
+from feeds.serving import takes_gzip
 
 
 @pytest.mark.parametrize(

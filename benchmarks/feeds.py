@@ -1,0 +1,170 @@
+"""What signing costs, and what it costs to serve a canary.
+
+Signatures are asked for at the signing process's socket, each over other bytes, and compared with python-gnupg in a
+loop on one thread, as the simplest program would have it. The canary is served beside a bare aiohttp handler that
+returns the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import gnupg
+import orjson
+import uvloop
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from benchmarks.api import without_limits
+from benchmarks.load import load, process, request
+from benchmarks.stage import row, stage
+from feeds import documents
+from feeds.documents import Feed
+from runtime.clock import SystemClock
+from signer.canary_draft import Answers, draft, read_statements
+from signer.child import child
+from signer.client import SignerClient
+from signer.keymaking import KeyMaker
+from signer.metrics import SignerMetrics
+from signer.statement import Document, Freshness, Headline
+
+if TYPE_CHECKING:
+    from benchmarks.stage import Row, Stage
+
+ROUNDS = 3
+SIGNATURES = 300
+#: Callers at the signer's socket at once.
+CALLERS = 8
+CANARY = "/v1/transparency/canary"
+
+
+async def signing() -> dict[str, Row]:
+    """Return signatures a second through the signing process, and their ratio to a loop of python-gnupg."""
+    with tempfile.TemporaryDirectory(prefix="hgb-") as folder:
+        home = Path(tempfile.mkdtemp(dir=folder))
+        fingerprint = await _key(home, "feeds@provider.example")
+        socket = Path(folder, "signer.sock")
+        async with child(socket=socket, home=home, fingerprint=fingerprint, log_level="error"):
+            client = SignerClient(socket, metrics=SignerMetrics(CollectorRegistry()), clock=SystemClock())
+            rates = [(await _through(client, number), _loop(home, fingerprint)) for number in range(ROUNDS)]
+    through, bare = (sorted(each)[ROUNDS // 2] for each in zip(*rates, strict=True))
+    return {
+        "signatures_per_second": row(through, "1/s", bare, SIGNATURES),
+        "signatures_ratio": row(through / bare, "ratio", bare, SIGNATURES),
+    }
+
+
+async def canary(seconds: float) -> dict[str, Row]:
+    """Return requests a second for the canary's view and for its signed bytes, ÷ a bare handler of the same bytes."""
+    with tempfile.TemporaryDirectory(prefix="hgb-") as folder:
+        async with stage() as opened:
+            pinned = await _publish(opened, Path(folder))
+            async with process(
+                "-m", "publisher", "serve", "--role", "api",
+                HELIOGRAPH_DATABASE_URL=opened.settings.dsn(), HELIOGRAPH_API_LISTEN="127.0.0.1:0",
+                HELIOGRAPH_ADMIN_LISTEN="127.0.0.1:0", HELIOGRAPH_LOG_LEVEL="error",
+                HELIOGRAPH_PROFILE=str(without_limits(Path(folder))),
+                HELIOGRAPH_CANARY_KEYS=",".join(pinned), HELIOGRAPH_PUBLIC_KEYS=folder,
+            ) as service:  # fmt: skip
+                return await _compare(service, Path(folder), seconds)
+
+
+async def _compare(service: str, folder: Path, seconds: float) -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    for name, path in {"canary_get_ratio": CANARY, "canary_json_ratio": f"{CANARY}.json"}.items():
+        same = folder / "same"
+        async with aiohttp.ClientSession() as session, session.get(service + path) as response:
+            response.raise_for_status()
+            same.write_bytes(await response.read())
+        rates = []
+        async with process("-m", "benchmarks.feeds", str(same)) as bare:
+            for _ in range(ROUNDS):
+                one = await load(bare, partial(_get, "/"), seconds, b"200")
+                rates.append((await load(service, partial(_get, path), seconds, b"200"), one))
+        served, plain = (sorted(each)[ROUNDS // 2] for each in zip(*rates, strict=True))
+        found[name] = row(served / plain, "ratio", plain, served * seconds)
+    return found
+
+
+def _get(path: str, _: int) -> bytes:
+    return request("GET", path, "")
+
+
+async def _publish(opened: Stage, folder: Path) -> list[str]:
+    """Store a canary that two keys have signed; leave their public keys in `folder`; return their fingerprints."""
+    now = datetime.now(UTC) - timedelta(seconds=5)
+    with contextlib.ExitStack() as stack:
+        homes = [Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hgk-"))) for _ in range(2)]
+        keys = [await _key(home, f"signer{number}@provider.example") for number, home in enumerate(homes)]
+        answers = Answers(
+            "Provider", "All machines", ("IS",), read_statements(), keys, 2,
+            Freshness(headlines=(Headline(source="Paper", title="News"),)),
+        )  # fmt: skip
+        document = Document.of(draft(None, answers, now))
+        signatures = []
+        for home, key in zip(homes, keys, strict=True):
+            async with KeyMaker(home) as keyring:
+                exported = await keyring.export_for_service(key, now)
+                signatures.append(documents.Signature(key, await keyring.sign(document.content, exported.subkey)))
+                (folder / f"{key}.asc").write_bytes(exported.public)
+    async with opened.pool.acquire() as connection:
+        await documents.save(
+            connection, Feed.CANARY, 1, document.content, signatures=signatures, published_at=datetime.now(UTC)
+        )
+    return keys
+
+
+async def _key(home: Path, email: str) -> str:
+    async with KeyMaker(home) as keyring:
+        return await keyring.make("Benchmark", email, "1y", has_passphrase=False)
+
+
+async def _through(client: SignerClient, turn: int) -> float:
+    loop = asyncio.get_running_loop()
+    contents = iter([b'{"turn":%d,"number":%d}' % (turn, number) for number in range(SIGNATURES)])
+
+    async def ask() -> None:
+        for content in contents:
+            await client.sign_document(content)
+
+    begun = loop.time()
+    await asyncio.gather(*(ask() for _ in range(CALLERS)))
+    return SIGNATURES / (loop.time() - begun)
+
+
+def _loop(home: Path, fingerprint: str) -> float:
+    clock = SystemClock()
+    gpg = gnupg.GPG(gnupghome=str(home))
+    begun = clock.monotonic()
+    for number in range(SIGNATURES // 3):
+        gpg.sign(b"%d" % number, detach=True, keyid=fingerprint)
+    return SIGNATURES // 3 / (clock.monotonic() - begun)
+
+
+async def _bare(content: bytes) -> None:
+    """The baseline, as a process: one handler, the same bytes."""
+
+    async def handle(_: web.Request) -> web.Response:
+        return web.Response(body=content, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port, *_ = runner.addresses[0]
+    print(orjson.dumps({"api": f"http://{host}:{port}"}).decode(), flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(_bare(Path(sys.argv[1]).read_bytes()))

@@ -1,0 +1,122 @@
+"""Bytes that were made beforehand, served as RFC 9110 has it: ETag, Last-Modified, 304, HEAD, gzip; with their digest.
+
+What stands here knows no feed. Content is hashed and packed once, and a request costs little more than its headers.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from datetime import UTC
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiohttp import hdrs, web
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+GZIP = "gzip"
+ANY = "*"
+HEAD = "HEAD"
+#: RFC 9530. The first is of what is sent, so a HEAD, which sends nothing, has the second alone.
+CONTENT_DIGEST, REPR_DIGEST = "Content-Digest", "Repr-Digest"
+
+
+class _Variant(NamedTuple):
+    """Content in one coding, and its headers: with the content, with a HEAD, with a 304."""
+
+    tag: str
+    content: bytes
+    whole: Mapping[str, str]
+    head: Mapping[str, str]
+    same: Mapping[str, str]
+
+
+class Fixed:
+    """Answers GET and HEAD with the same bytes."""
+
+    def __init__(
+        self,
+        content: bytes,
+        content_type: str,
+        headers: Mapping[str, str],
+        *,
+        modified: datetime | None = None,
+        packs: bool = True,
+    ) -> None:
+        """`content_type` is the whole header; `headers` go with every answer, the 304 too.
+
+        Without `modified` there is no Last-Modified, and who asks by date alone gets the content. What `packs` is sent
+        in gzip to who takes that.
+        """
+        self.content = content
+        self._modified = modified and modified.astimezone(UTC).replace(microsecond=0)
+        tag = hashlib.sha256(content).hexdigest()[:32]
+        described = dict(headers)
+        if self._modified is not None:
+            described[hdrs.LAST_MODIFIED] = format_datetime(self._modified, usegmt=True)
+        if packs:
+            described[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+        self._plain = _variant(tag, content, described, {hdrs.CONTENT_TYPE: content_type})
+        #: Two representations need two strong tags (RFC 9110, 8.8.3).
+        self._packed = (
+            _variant(
+                f"{tag}-{GZIP}",
+                gzip.compress(content, mtime=0),
+                described,
+                {hdrs.CONTENT_TYPE: content_type, hdrs.CONTENT_ENCODING: GZIP},
+            )
+            if packs
+            else None
+        )
+
+    async def serve(self, request: web.Request) -> web.Response:
+        """Answer a request."""
+        return self.answer(request)
+
+    def answer(self, request: web.Request, headers: Mapping[str, str] | None = None) -> web.Response:
+        """Answer a request; `headers` are those of this answer alone, whatever its status."""
+        variant = self._plain
+        if self._packed is not None and takes_gzip(request.headers):
+            variant = self._packed
+        if self._is_known(request, variant.tag):
+            return web.Response(status=304, headers=_with(variant.same, headers))
+        described = variant.head if request.method == HEAD else variant.whole
+        return web.Response(body=variant.content, headers=_with(described, headers))
+
+    def _is_known(self, request: web.Request, tag: str) -> bool:
+        """Say whether the client has it: a tag counts, a date where there is no tag (RFC 9110, 13.2.2)."""
+        if hdrs.IF_NONE_MATCH in request.headers:
+            return any(each.value in {ANY, tag} for each in request.if_none_match or ())
+        if self._modified is None or hdrs.IF_MODIFIED_SINCE not in request.headers:
+            return False
+        since = request.if_modified_since
+        return since is not None and self._modified <= since
+
+
+def takes_gzip(headers: Mapping[str, str]) -> bool:
+    """Say whether a client may be sent gzip (RFC 9110, 12.5.3); what it does not name it does not get. Pure."""
+    for part in headers.get(hdrs.ACCEPT_ENCODING, "").split(","):
+        name, *parameters = (each.strip().lower().replace(" ", "") for each in part.split(";"))
+        if name == GZIP:
+            return not any(each.startswith("q=") and not each.strip("q=0.") for each in parameters)
+    return False
+
+
+def sha256_digest(content: bytes) -> str:
+    """Return a digest as RFC 9530 writes it."""
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
+
+
+def _variant(tag: str, content: bytes, headers: Mapping[str, str], described: Mapping[str, str]) -> _Variant:
+    digest = sha256_digest(content)
+    same = {**headers, hdrs.ETAG: f'"{tag}"'}
+    head = {**same, **described, REPR_DIGEST: digest}
+    return _Variant(tag, content, {**head, CONTENT_DIGEST: digest}, head, same)
+
+
+def _with(headers: Mapping[str, str], more: Mapping[str, str] | None) -> Mapping[str, str]:
+    return {**headers, **more} if more else headers
