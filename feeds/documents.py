@@ -43,6 +43,9 @@ class Feed(enum.StrEnum):
     """What is published; also the name in routes."""
 
     CANARY = "canary"
+    PEERING = "peering"
+    INCIDENTS = "incidents"
+    STATUS = "status"
 
 
 class Signature(NamedTuple):

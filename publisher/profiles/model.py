@@ -24,6 +24,7 @@ Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$")]
 Contact = Annotated[str, StringConstraints(pattern=r"^(https://|mailto:|tel:)[!-~]+$")]
 #: A subset of RFC 5646 that is enough for `en`, `pt-BR`, `zh-Hant`.
 Language = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=60)]
 Path = Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9._~-]+)+$")]
 Json = Any
 Positive = Annotated[int, Field(ge=1)]
@@ -263,7 +264,7 @@ class Deprecation(_Part):
 class Site(_Part):
     """Who the pages say they are of: the provider's name, and where its own site begins."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    name: Line
     url: Url
 
 
@@ -278,6 +279,28 @@ class Security(_Part):
     acknowledgments: Url | None = None
     encryption: Url | None = None
     languages: list[Language] = []
+
+
+class Service(_Part):
+    """A component: its id (below its bastion, `STO/compute`) and its name."""
+
+    id: Word
+    name: Line
+
+
+class Bastion(_Part):
+    """A place machines stand in: the code in events, its name, and the services that are components there."""
+
+    code: Word
+    name: Line
+    services: Annotated[list[Service], Field(min_length=1)]
+
+
+class Status(_Part):
+    """What the status page shows before anything has reported: bastions with their services, and what they share."""
+
+    bastions: list[Bastion] = []
+    shared: list[Service] = []
 
 
 class Profile(_Part):
@@ -298,6 +321,7 @@ class Profile(_Part):
     deprecations: list[Deprecation] = []
     site: Site | None = None
     security: Security | None = None
+    status: Status = Status()
 
     @model_validator(mode="after")
     def _notice(self) -> Self:
