@@ -27,6 +27,7 @@ TARGETS = {
     "latency_p99_ms": ("<=", 50),
     "isolation_p99_ratio": ("<=", 1.5),
     "backlog_throughput_ratio": (">=", 0.9),
+    "feed_get_ratio": (">=", 0.8),
     "rss_mb": ("<=", 200),
     "ready_seconds": ("<=", 5),
 }
@@ -41,7 +42,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30, help="length of a run that measures latency")
     parser.add_argument("--minutes", type=float, default=10, help="length of the run that measures memory")
     parser.add_argument(
-        "only", nargs="*", help="delivery latency isolation backlog api signing canary ready memory; all when none"
+        "only",
+        nargs="*",
+        help="delivery latency isolation backlog api signing canary feeds coalescing ready memory; all when none",
     )
     arguments = parser.parse_args()
     results: dict[str, Row] = orjson.loads(RESULTS.read_bytes()) if arguments.only and RESULTS.exists() else {}
@@ -58,6 +61,8 @@ def main() -> int:
         "api": lambda: api.measure(arguments.seconds / 6),
         "signing": feeds.signing,
         "canary": lambda: feeds.canary(arguments.seconds / 6),
+        "feeds": lambda: feeds.status(arguments.seconds / 6),
+        "coalescing": lambda: feeds.coalescing(arguments.seconds / 6),
         "ready": process.ready,
         "memory": lambda: process.memory(arguments.minutes),
     }

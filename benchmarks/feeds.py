@@ -1,7 +1,7 @@
-"""What signing costs, and what it costs to serve a canary.
+"""What signing costs, what it costs to serve a canary and the status, and how many changes are one signature.
 
 Signatures are asked for at the signing process's socket, each over other bytes, and compared with python-gnupg in a
-loop on one thread, as the simplest program would have it. The canary is served beside a bare aiohttp handler that
+loop on one thread, as the simplest program would have it. What is served is served beside a bare aiohttp handler that
 returns the same bytes.
 """
 
@@ -26,10 +26,13 @@ from prometheus_client import CollectorRegistry
 from benchmarks.api import without_limits
 from benchmarks.load import load, process, request
 from benchmarks.stage import row, stage
-from feeds import documents
+from feeds import documents, marks
 from feeds.documents import Feed
+from feeds.models import Component, ComponentStatus, Day, Group, Impact, StatusDocument
+from feeds.publish import Publisher, Source
 from runtime.clock import SystemClock
 from signer.canary_draft import Answers, draft, read_statements
+from signer.canonical import canonical
 from signer.child import child
 from signer.client import SignerClient
 from signer.keymaking import KeyMaker
@@ -37,13 +40,18 @@ from signer.metrics import SignerMetrics
 from signer.statement import Document, Freshness, Headline
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from benchmarks.stage import Row, Stage
+    from runtime.database import Connection
 
 ROUNDS = 3
 SIGNATURES = 300
 #: Callers at the signer's socket at once.
 CALLERS = 8
-CANARY = "/v1/transparency/canary"
+CANARY, STATUS = "/v1/transparency/canary", "/v1/transparency/status"
+CANARIES = {"canary_get_ratio": CANARY, "canary_json_ratio": f"{CANARY}.json"}
+BASTIONS = ("STO", "HEL", "OSL", "REK")
 
 
 async def signing() -> dict[str, Row]:
@@ -77,9 +85,83 @@ async def canary(seconds: float) -> dict[str, Row]:
                 return await _compare(service, Path(folder), seconds)
 
 
-async def _compare(service: str, folder: Path, seconds: float) -> dict[str, Row]:
+async def status(seconds: float) -> dict[str, Row]:
+    """Return requests a second for a status document of 90 days, ÷ a bare handler of the same bytes."""
+    with tempfile.TemporaryDirectory(prefix="hgb-") as folder:
+        async with stage() as opened:
+            async with opened.pool.acquire() as connection:
+                await documents.save(
+                    connection, Feed.STATUS, 1, canonical(_status("Provider").model_dump(mode="json")),
+                    signatures=[documents.Signature("A" * 40, b"-----BEGIN PGP SIGNATURE-----\n")],
+                    published_at=datetime.now(UTC),
+                )  # fmt: skip
+            async with process(
+                "-m", "publisher", "serve", "--role", "api",
+                HELIOGRAPH_DATABASE_URL=opened.settings.dsn(), HELIOGRAPH_API_LISTEN="127.0.0.1:0",
+                HELIOGRAPH_ADMIN_LISTEN="127.0.0.1:0", HELIOGRAPH_LOG_LEVEL="error",
+                HELIOGRAPH_PROFILE=str(without_limits(Path(folder))),
+            ) as service:  # fmt: skip
+                return await _compare(service, Path(folder), seconds, {"feed_get_ratio": STATUS})
+
+
+async def coalescing(seconds: float) -> dict[str, Row]:
+    """Return how many changes are one signature, in a burst as fast as the database takes them."""
+    with tempfile.TemporaryDirectory(prefix="hgb-") as folder:
+        home = Path(tempfile.mkdtemp(dir=folder))
+        fingerprint = await _key(home, "feeds@provider.example")
+        socket, clock = Path(folder, "signer.sock"), SystemClock()
+        async with (
+            stage() as opened,
+            child(socket=socket, home=home, fingerprint=fingerprint, log_level="error"),
+        ):
+            client = SignerClient(socket, metrics=SignerMetrics(CollectorRegistry()), clock=clock)
+            publisher = Publisher(opened.pool, client, clock, [Source(Feed.STATUS, _build)])
+            stop, loop = asyncio.Event(), asyncio.get_running_loop()
+            running = asyncio.create_task(publisher.run(stop))
+            changes, end = 0, loop.time() + seconds
+            while loop.time() < end:
+                async with opened.pool.acquire() as connection, connection.transaction():
+                    await marks.mark(connection, Feed.STATUS)
+                publisher.wake()
+                changes += 1
+            stop.set()
+            await running
+            signatures = int(await opened.pool.fetchval("SELECT count(*) FROM documents WHERE feed = 'status'"))
+    return {"feed_coalescing": row(changes / signatures, "ratio", signatures, changes)}
+
+
+async def _build(connection: Connection, _: datetime) -> StatusDocument:
+    """Return a document that is another one after every change."""
+    return _status(f"Provider {(await marks.read(connection))[Feed.STATUS].changes}")
+
+
+def _status(provider: str) -> StatusDocument:
+    """Return four bastions with three services each, and four that are shared, with 90 days of each."""
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    up = ComponentStatus.OPERATIONAL
+    days = [
+        Day(date=str((now - timedelta(days=ago)).date()), uptime=100.0 if ago % 30 else 99.65, worst=up)
+        for ago in reversed(range(90))
+    ]
+    names = [(f"{code}/{service}", code) for code in BASTIONS for service in ("compute", "network", "storage")]
+    return StatusDocument(
+        provider=provider,
+        as_of=now,
+        indicator=Impact.NONE,
+        description="All systems operational",
+        groups=[Group(id=code, name=code, status=up) for code in BASTIONS],
+        components=[
+            Component(id=name, name=name, group=group, status=up, is_reporting=True, uptime=99.98, days=days)
+            for name, group in [*names, *((name, None) for name in ("panel", "api", "billing", "dns"))]
+        ],
+        incidents=[],
+        maintenances=[],
+    )
+
+
+async def _compare(service: str, folder: Path, seconds: float, paths: Mapping[str, str] = CANARIES) -> dict[str, Row]:
     found: dict[str, Row] = {}
-    for name, path in {"canary_get_ratio": CANARY, "canary_json_ratio": f"{CANARY}.json"}.items():
+    for name, path in paths.items():
         same = folder / "same"
         async with aiohttp.ClientSession() as session, session.get(service + path) as response:
             response.raise_for_status()

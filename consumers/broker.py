@@ -105,12 +105,17 @@ class Producer(Protocol):
 class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
     """A member of the consumer group, on a real broker."""
 
-    def __init__(self, settings: Settings, topics: Sequence[str], on_rebalance: Callable[[], None]) -> None:
-        """Subscribe to `topics`; `on_rebalance` is called whenever partitions are assigned."""
+    def __init__(
+        self, settings: Settings, topics: Sequence[str], on_rebalance: Callable[[], None], *, group: str | None = None
+    ) -> None:
+        """Subscribe to `topics`; `on_rebalance` is called whenever partitions are assigned.
+
+        `group` is another than that of the settings, for another walk through other topics.
+        """
         self._on_rebalance = on_rebalance
         self._topics = topics
         self._client = AIOKafkaConsumer(
-            group_id=settings.kafka_group,
+            group_id=group or settings.kafka_group,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             isolation_level="read_committed",  # what a producer's transaction took back is published to nobody

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from consumers.decode import ACCOUNT, InvalidRecordError, Reason, describe
+from consumers.decode import ACCOUNT, InvalidRecordError, Reason, describe, schema_reason
 
 if TYPE_CHECKING:
     from consumers.decode import Record
@@ -83,8 +83,7 @@ def decode(record: Record) -> Credential:
     try:
         value = _Value.model_validate_json(record.value)
     except ValidationError as error:
-        is_json = error.errors(include_input=False)[0]["type"] != "json_invalid"
-        raise InvalidRecordError(Reason.SCHEMA if is_json else Reason.JSON, describe(error, "value")) from None
+        raise InvalidRecordError(schema_reason(error), describe(error, "value")) from None
     return Credential(
         credential_id,
         kind=value.kind,

@@ -130,7 +130,7 @@ def _structured(value: bytes) -> _Envelope:
     except msgspec.ValidationError as error:
         raise InvalidRecordError(Reason.ENVELOPE, str(error)) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidRecordError(Reason.JSON, _first_line(error)) from None
+        raise InvalidRecordError(Reason.JSON, first_line(error)) from None
     if envelope.data_base64 is not None:
         try:
             decoded = base64.b64decode(envelope.data_base64, validate=True)
@@ -166,7 +166,7 @@ def _raw_json(value: bytes) -> msgspec.Raw:
     try:
         return _decode_raw(value)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidRecordError(Reason.JSON, _first_line(error)) from None
+        raise InvalidRecordError(Reason.JSON, first_line(error)) from None
 
 
 def _event(envelope: _Envelope, record: Record, headers: dict[str, bytes]) -> Event:
@@ -223,7 +223,7 @@ def _data(model: type[EventData], raw: bytes) -> EventData:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        raise InvalidRecordError(_schema_reason(error), describe(error)) from None
+        raise InvalidRecordError(schema_reason(error), describe(error)) from None
 
 
 def _time(text: str | None, timestamp_ms: int) -> datetime:
@@ -242,7 +242,8 @@ def _traceparent(header: bytes | None, extension: str | None) -> str | None:
     return text if text is not None and _TRACEPARENT.fullmatch(text) else None
 
 
-def _schema_reason(error: ValidationError) -> Reason:
+def schema_reason(error: ValidationError) -> Reason:
+    """Return whether a text is no JSON at all, or other JSON than wanted."""
     return Reason.JSON if error.errors(include_input=False)[0]["type"] == "json_invalid" else Reason.SCHEMA
 
 
@@ -258,5 +259,6 @@ def describe(error: ValidationError, within: str = "data") -> str:
     return "; ".join(shown)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says, its type where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]

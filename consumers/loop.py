@@ -1,9 +1,10 @@
 """Poll, decode, handle and commit the transaction, then the offsets: intake, one batch at a time.
 
 The order is the promise. Everything a batch means is in the database before its offsets are committed, so a
-crash anywhere repeats work and loses none; the inbox makes the repetition harmless. What a handler returned is
-called right after the database's commit, ahead of the offsets: a slow broker must not hold up a delivery that
-is already durable.
+crash anywhere repeats work and loses none. What is read, and what makes the repetition harmless, is passed in:
+domain events are admitted by the inbox, each once; telemetry has no ids, and handlers that may see it twice.
+What a handler returned is called right after the database's commit, ahead of the offsets: a slow broker must
+not hold up a delivery that is already durable.
 
 Three outcomes of a record besides success (the control flow of Arroyo): *invalid* goes to the dead letters and
 the offset advances; *retry later* (database or broker away, a handler's error) seeks back and pauses, so no
@@ -15,14 +16,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import asyncpg
 
-from consumers import inbox
 from consumers.broker import Partition
 from consumers.deadletters import Rejected, TooManyDeadLettersError
-from consumers.decode import InvalidRecordError, Reason, decode
+from consumers.decode import InvalidRecordError, Reason
+from consumers.events import Event
 from runtime.lifecycle import first_of, reason_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from consumers.broker import Consumer
     from consumers.deadletters import DeadLetterLimit, DeadLetters
     from consumers.decode import Record
-    from consumers.events import Event
     from consumers.metrics import ConsumerMetrics
     from runtime.database import Connection, Pool
 
@@ -44,36 +44,55 @@ AfterCommit = Callable[[], None]
 #: A record that no retry can help: a handler says so, or its content breaks a statement (SQLSTATE class 22).
 UNFIT = (InvalidRecordError, asyncpg.DataError)
 
-#: Called with new events inside the batch's transaction; what it returns is called once that is committed.
-Handler = Callable[["Connection", Sequence["Event"]], Awaitable[AfterCommit | None]]
+
+class Decoded(Protocol):
+    """What a record became."""
+
+    @property
+    def type(self) -> str:
+        """What it is counted as: one of a closed set."""
+        ...
+
+
+D = TypeVar("D", bound=Decoded)
+
+#: Makes something of a record, or raises `InvalidRecordError`.
+Decode = Callable[["Record"], D]
+#: Called inside the batch's transaction; returns what was not handled before, in order.
+Admit = Callable[["Connection", Sequence[D]], Awaitable[Sequence[D]]]
+#: Called with what was admitted, inside the batch's transaction; what it returns is called once that is committed.
+HandlerOf = Callable[["Connection", Sequence[D]], Awaitable[AfterCommit | None]]
+Handler = HandlerOf[Event]
 #: Called before each poll; returns how many records the next hop can take.
 Appetite = Callable[[], Awaitable[int]]
 
 
-class Loop:
-    """The intake of one process."""
+class Loop(Generic[D]):
+    """The way of some topics into a database, in one process."""
 
     def __init__(
         self,
         *,
         consumer: Consumer,
         pool: Pool,
-        handlers: Sequence[Handler],
+        decode: Decode[D],
+        admit: Admit[D],
+        handlers: Sequence[HandlerOf[D]],
         dead_letters: DeadLetters,
         limit: DeadLetterLimit,
         metrics: ConsumerMetrics,
         appetite: Appetite,
-        record_bytes: int,
     ) -> None:
         """Take everything that does I/O or remembers from outside."""
         self._consumer = consumer
         self._pool = pool
+        self._decode = decode
+        self._admit = admit
         self._handlers = handlers
         self._dead_letters = dead_letters
         self._limit = limit
         self._metrics = metrics
         self._appetite = appetite
-        self._record_bytes = record_bytes
         self._reported: set[Partition] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -103,7 +122,7 @@ class Loop:
 
     async def _process(self, batch: Sequence[Record]) -> None:
         """Take one batch through every step, in order."""
-        valid, rejected = self._decode(batch)
+        valid, rejected = self._sort(batch)
         self._limit.check(total=len(batch), bad=len(rejected))
         fresh, refused = await self._handle(valid)
         bad = [*rejected, *refused]
@@ -114,43 +133,43 @@ class Loop:
         self._limit.count(total=len(batch), bad=len(bad))
         self._count(batch, valid, fresh, bad)
 
-    def _decode(self, batch: Sequence[Record]) -> tuple[list[tuple[Record, Event]], list[Rejected]]:
-        valid: list[tuple[Record, Event]] = []
+    def _sort(self, batch: Sequence[Record]) -> tuple[list[tuple[Record, D]], list[Rejected]]:
+        valid: list[tuple[Record, D]] = []
         rejected: list[Rejected] = []
         for record in batch:
             try:
-                valid.append((record, decode(record, max_bytes=self._record_bytes)))
+                valid.append((record, self._decode(record)))
             except InvalidRecordError as error:
                 rejected.append(Rejected(record, error))
         return valid, rejected
 
-    async def _handle(self, valid: Sequence[tuple[Record, Event]]) -> tuple[list[Event], list[Rejected]]:
+    async def _handle(self, valid: Sequence[tuple[Record, D]]) -> tuple[Sequence[D], list[Rejected]]:
         """Handle the batch in one transaction; when a record's content breaks it, one by one to find which."""
         try:
-            return await self._transact([event for _, event in valid]), []
+            return await self._transact([each for _, each in valid]), []
         except UNFIT as error:
             logger.warning("a record of this batch cannot be handled (%s); going one by one", _unfit(error))
-        fresh: list[Event] = []
+        fresh: list[D] = []
         refused: list[Rejected] = []
-        for record, event in valid:
+        for record, each in valid:
             try:
-                fresh += await self._transact([event])
+                fresh += await self._transact([each])
             except UNFIT as error:
-                refused.append(Rejected(record, InvalidRecordError(Reason.HANDLER, _unfit(error), event.type)))
+                refused.append(Rejected(record, InvalidRecordError(Reason.HANDLER, _unfit(error), each.type)))
         return fresh, refused
 
-    async def _transact(self, events: Sequence[Event]) -> list[Event]:
-        if not events:
+    async def _transact(self, decoded: Sequence[D]) -> Sequence[D]:
+        if not decoded:
             return []
         afterwards: list[AfterCommit] = []
         async with self._pool.acquire() as connection, connection.transaction():
-            fresh = await inbox.admit(connection, events)
+            fresh = await self._admit(connection, decoded)
             if fresh:
                 for handler in self._handlers:
                     after = await handler(connection, fresh)
                     if after is not None:
                         afterwards.append(after)
-        for event_type, count in Counter(event.type for event in fresh).items():
+        for event_type, count in Counter(each.type for each in fresh).items():
             self._metrics.ingested.labels(event_type, "new").inc(count)
         for after in afterwards:
             after()
@@ -159,13 +178,13 @@ class Loop:
     def _count(
         self,
         batch: Sequence[Record],
-        valid: Sequence[tuple[Record, Event]],
-        fresh: Sequence[Event],
+        valid: Sequence[tuple[Record, D]],
+        fresh: Sequence[D],
         bad: Sequence[Rejected],
     ) -> None:
-        """Count what is known only when the batch is through; new events are counted when they are committed."""
-        duplicates = Counter(event.type for _, event in valid)
-        duplicates -= Counter(event.type for event in fresh)
+        """Count what is known only when the batch is through; what is new is counted when it is committed."""
+        duplicates = Counter(each.type for _, each in valid)
+        duplicates -= Counter(each.type for each in fresh)
         duplicates -= Counter(error.event_type for _, error in bad if error.reason is Reason.HANDLER)
         for event_type, count in duplicates.items():
             self._metrics.ingested.labels(event_type, "duplicate").inc(count)

@@ -8,6 +8,7 @@ from prometheus_client import Counter, Gauge
 
 from consumers.catalogue import CATALOGUE
 from consumers.decode import UNKNOWN_TYPE, Reason
+from consumers.telemetry import TYPES
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -19,7 +20,7 @@ class ConsumerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register everything on `registry`."""
         self.ingested = Counter(
-            "heliograph_events_ingested", "Events read from Kafka", ("type", "result"), registry=registry
+            "heliograph_events_ingested", "Events and telemetry read from Kafka", ("type", "result"), registry=registry
         )
         self.dead_letters = Counter(
             "heliograph_dead_letters", "Records that could not be handled", ("reason",), registry=registry
@@ -39,7 +40,7 @@ class ConsumerMetrics:
             ("topic", "partition"),
             registry=registry,
         )
-        for event_type in (*CATALOGUE, UNKNOWN_TYPE):
+        for event_type in (*CATALOGUE, *TYPES, UNKNOWN_TYPE):
             for result in ("new", "duplicate", "dead_lettered"):
                 self.ingested.labels(event_type, result)
         for reason in Reason:

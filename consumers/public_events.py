@@ -167,9 +167,21 @@ class PeeringChange(BaseModel):
         frozen=True,
         json_schema_extra={"anyOf": [{"required": ["prefix"]}, {"required": ["session"]}]},
     )
-    op: Key
-    prefix: IPvAnyNetwork | None = None
-    session: Key | dict[str, Any] | None = None
+    op: Annotated[
+        Key,
+        Field(
+            description="`announce` or `withdraw` for a prefix, `session_up` or `session_down` for a session, or "
+            "`announced`, `withdrawn`, `up`, `down`. Any other word is kept in the history and changes no state."
+        ),
+    ]
+    prefix: Annotated[IPvAnyNetwork | None, Field(description="Of it `origin_asn` is published as well.")] = None
+    session: Annotated[
+        Key | dict[str, Any] | None,
+        Field(
+            description="Its name, or an object with `name`, or else with `ix`, `peer_asn`, `ipaddr4`, `ipaddr6`. "
+            "Published are the name, or what stands for it, and `peer_asn`: of the change, or else of the object."
+        ),
+    ] = None
 
     @field_validator("prefix", mode="before")
     @classmethod
@@ -201,4 +213,10 @@ class PeeringChanged(EventData):
     }
     asn: Annotated[int, Field(ge=1, le=4_294_967_295)]
     changes: Annotated[list[PeeringChange], Field(min_length=1)]
-    record: dict[str, Any] | None = None
+    record: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="The full record, in PeeringDB's words: fields of `net`, with `netixlan_set`, `netfac_set` and "
+            "`poc_set`. Other fields, and contacts whose `visible` is not `Public`, are not published with it."
+        ),
+    ] = None

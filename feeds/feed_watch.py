@@ -1,22 +1,48 @@
 """Knows the newest document of each feed, so that nobody who asks for one waits for the database.
 
-Every second: are there newer ones? While the database is away the last ones are served, and their age shows.
+    every second: is there another position?  --yes-->  read the newest documents and what the stream has to tell
+
+While the database is away the last documents are served, and their age shows. So it is with a document this process
+cannot read, which one of a newer version may have published: the last one it could read stays.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from feeds import documents
+from feeds.documents import Feed
+from feeds.models import IncidentsDocument, PeeringDocument, StatusDocument
+from feeds.waking import Alarm
+from runtime.lifecycle import reason_of
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Coroutine, Mapping, Sequence
 
-    from feeds.documents import Feed, Published
-    from feeds.models import IncidentsDocument, PeeringDocument, StatusDocument
+    from feeds.documents import Entry, Published
     from runtime.clock import Clock
-    from runtime.database import Pool
+    from runtime.database import Connection, Pool
+
+logger = logging.getLogger(__name__)
 
 D = TypeVar("D")
+
+#: What each feed's documents are.
+MODELS: Mapping[Feed, type[BaseModel]] = {
+    Feed.INCIDENTS: IncidentsDocument,
+    Feed.PEERING: PeeringDocument,
+    Feed.STATUS: StatusDocument,
+}
+#: Entries of the stream that are held for those who read it.
+MOST_ENTRIES = 256
+#: Seconds between two tries while they fail.
+LONGEST_PAUSE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,35 +58,139 @@ class FeedWatch:
 
     def __init__(self, pool: Pool, clock: Clock, *, interval: float = 1.0) -> None:
         """Look every `interval` seconds."""
-        raise NotImplementedError
+        self._pool = pool
+        self._clock = clock
+        self._interval = interval
+        self._latest: dict[Feed, Latest[Any]] = {}
+        #: Of documents that could not be read: told once.
+        self._unread: dict[Feed, int] = {}
+        #: None before the first load.
+        self._position: int | None = None
+        self._entries: deque[Entry] = deque(maxlen=MOST_ENTRIES)
+        #: The position before the first of the entries.
+        self._floor = 0
+        self._change = asyncio.Event()
+        self._alarm = Alarm()
+        self._is_away = False
 
     @property
     def incidents(self) -> Latest[IncidentsDocument] | None:
         """Incidents and maintenance; the same object for as long as nothing newer is there."""
-        raise NotImplementedError
+        return self._latest.get(Feed.INCIDENTS)
 
     @property
     def status(self) -> Latest[StatusDocument] | None:
         """How everything does."""
-        raise NotImplementedError
+        return self._latest.get(Feed.STATUS)
 
     @property
     def peering(self) -> Latest[PeeringDocument] | None:
         """What is announced."""
-        raise NotImplementedError
+        return self._latest.get(Feed.PEERING)
+
+    @property
+    def position(self) -> int:
+        """The newest position in the stream of all feeds, 0 where nothing has been published."""
+        return self._position or 0
 
     def of(self, feed: Feed) -> Published | None:
-        """Return the newest document of a feed as it was signed."""
-        raise NotImplementedError
+        """Return the newest document of a feed as it was signed; the canary has a watch of its own."""
+        latest = self._latest.get(feed)
+        return latest.published if latest else None
+
+    def after(self, position: int) -> Sequence[Entry] | None:
+        """Return what was published after a position, in order; None where that is too long ago to be known here."""
+        if position < self._floor:
+            return None
+        return [each for each in self._entries if each.position > position]
 
     async def load(self) -> None:
         """Read the newest ones; raises what the database raises."""
-        raise NotImplementedError
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            position = await documents.position(connection)
+            entries = await self._entries_since(connection, position)
+            found = {feed: await self._newer(connection, feed) for feed in MODELS}
+        for feed, published in found.items():
+            if published is not None:
+                self._take(feed, published)
+        is_new = position != self._position
+        if entries is None:
+            self._entries.clear()
+            self._floor = position
+        else:
+            self._append(entries)
+        self._position = position
+        if is_new:
+            change, self._change = self._change, asyncio.Event()
+            change.set()
+
+    async def look(self) -> None:
+        """Load if there is another position; raises as `load` does."""
+        async with self._pool.acquire() as connection:
+            position = await documents.position(connection)
+        if position != self._position:
+            await self.load()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Look again and again until `stop`."""
-        raise NotImplementedError
+        """Look again and again until `stop`; failures are told once, and tried again, less and less often."""
+        pause = self._interval
+        while not await self._alarm.wait(stop, pause):
+            try:
+                await self.look()
+            except Exception as error:  # whatever the database raises is worth another try
+                pause = min(pause * 2, max(LONGEST_PAUSE, self._interval))
+                if not self._is_away:
+                    logger.warning("feeds are served as last read: they cannot be looked at (%s)", reason_of(error))
+                logger.debug("why they cannot be looked at", exc_info=True)
+                self._is_away = True
+            else:
+                pause = self._interval
+                if self._is_away:
+                    logger.info("the feeds can be looked at again")
+                self._is_away = False
 
-    async def changed(self) -> None:
-        """Return when there is something newer."""
-        raise NotImplementedError
+    def wake(self) -> None:
+        """Look at once: something was published in this process."""
+        self._alarm.ring()
+
+    def changed(self) -> Coroutine[None, None, object]:
+        """Return what to await: it ends when there is something newer than at the moment of this call."""
+        return self._change.wait()
+
+    async def _entries_since(self, connection: Connection, position: int) -> Sequence[Entry] | None:
+        """Return what the stream has not been told of; None where it is too much, or begins anew."""
+        known = self._position
+        if known is None or position < known:
+            return None
+        entries = await documents.since(connection, known, MOST_ENTRIES + 1)
+        return entries if len(entries) <= MOST_ENTRIES else None
+
+    async def _newer(self, connection: Connection, feed: Feed) -> Published | None:
+        """Return a feed's newest document, None where it is known."""
+        held = self._latest.get(feed)
+        number = await documents.last(connection, feed)
+        if number in {held.published.number if held else 0, self._unread.get(feed)}:
+            return None
+        return await documents.latest(connection, feed)
+
+    def _take(self, feed: Feed, published: Published) -> None:
+        try:
+            document = MODELS[feed].model_validate_json(published.content)
+        except ValidationError as error:
+            logger.error(  # noqa: TRY400 - where it was raised says nothing, what is wrong does
+                "%s %d cannot be read by this version, the one before stays (%s)", feed, published.number,
+                "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in error.errors()[:3]),
+            )  # fmt: skip
+            self._unread[feed] = published.number
+            return
+        self._unread.pop(feed, None)
+        self._latest[feed] = Latest(published, document)
+
+    def _append(self, entries: Sequence[Entry]) -> None:
+        for each in entries:
+            if len(self._entries) == MOST_ENTRIES:
+                self._floor = self._entries[0].position
+            self._entries.append(each)

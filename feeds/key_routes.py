@@ -1,6 +1,6 @@
 """What readers get the published keys by: a page, armored files, the Web Key Directory; and security.txt beside them.
 
-All of it is rendered when the keys have changed, or the day has (a key expires), and served from memory.
+All of it is made when the keys have changed, the page also when the day has (a key expires), and served from memory.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from aiohttp import hdrs, web
 
 from feeds import keys as roles
 from feeds.keys import Role
-from feeds.pages import HTML
+from feeds.pages import HTML, slashed
+from feeds.pages.kept import Kept
 from feeds.routes import NothingHereError, Route
 from feeds.serving import Fixed
 from signer import wkd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date
 
     from feeds.keys import Duties, PublishedKeys
     from feeds.pages import Site
@@ -49,17 +49,30 @@ class KeyPages:
         """`has_security` says whether there is a security.txt to point to."""
         self._keys = keys
         self._site = site
+        self._page = Kept(site, "keys.html")
         self._clock = clock
         self._has_security = has_security
-        self._made_of: tuple[Sequence[PublishedKey], date] | None = None
-        self._page = Fixed(b"", HTML, {})
+        self._made_of: Sequence[PublishedKey] | None = None
         self._files: Mapping[str, Fixed] = {}
         self._directory: Mapping[tuple[str, str], Fixed] = {}
 
     async def page(self, request: web.Request) -> web.Response:
         """Answer with the page."""
-        self._renew()
-        return self._page.answer(request)
+        keys, now = self._keys.keys, self._clock.now()
+        duties = self._keys.duties
+        return self._page.answer(
+            request,
+            PAGE,
+            lambda: {
+                "keys": roles.shown(keys, duties, now),
+                "threshold": duties.needed,
+                "canary_count": len(duties.canary),
+                "address": _address(keys, duties, host(self._site.public_url)),
+                "has_security": self._has_security,
+            },
+            of=(keys,),
+            at=now.date(),
+        )
 
     async def file(self, request: web.Request) -> web.Response:
         """Answer with a key, or with all of them."""
@@ -87,21 +100,12 @@ class KeyPages:
         return _found(self._directory, (domain, request.match_info["name"])).answer(request)
 
     def _renew(self) -> None:
-        """Make everything anew if it is of other keys, or of another day."""
-        keys, now = self._keys.keys, self._clock.now()
-        if self._made_of is not None and self._made_of[0] is keys and self._made_of[1] == now.date():
+        """Make the files anew if they are of other keys."""
+        keys = self._keys.keys
+        if self._made_of is keys:
             return
         duties = self._keys.duties
         ranked = roles.ranked(keys, duties)
-        self._page = self._site.render(
-            "keys.html",
-            PAGE,
-            keys=roles.shown(keys, duties, now),
-            threshold=duties.needed,
-            canary_count=len(duties.canary),
-            address=_address(keys, duties, host(self._site.public_url)),
-            has_security=self._has_security,
-        )
         files = {f"{key.certificate.fingerprint}.asc": key.armored for _, key in ranked}
         if files:
             files[ALL] = b"".join(key.armored for _, key in ranked)
@@ -109,7 +113,7 @@ class KeyPages:
         self._directory = {
             name: Fixed(content, BINARY, OPEN, packs=False) for name, content in directory(keys, duties).items()
         }
-        self._made_of = keys, now.date()
+        self._made_of = keys
 
 
 def routes(keys: PublishedKeys, site: Site, *, clock: Clock, security: SecurityText | None = None) -> list[Route]:
@@ -117,7 +121,7 @@ def routes(keys: PublishedKeys, site: Site, *, clock: Clock, security: SecurityT
     pages = KeyPages(keys, site, clock=clock, has_security=security is not None)
     made = [
         _route(PAGE, pages.page, "keys", "The published PGP keys, as a page.", HTML),
-        _route(PAGE.rstrip("/"), _with_slash, "keys-redirect", "To the page of the keys.", HTML),
+        slashed(PAGE),
         _route(f"{PAGE}{{name}}", pages.file, "key-file", "A published key, or all of them, armored.", KEYS),
         _route(f"{WELL_KNOWN}/policy", _policy, "wkd-policy", "Web Key Directory: no policy.", TEXT),
         _route(
@@ -178,10 +182,6 @@ def _found(made: Mapping[K, Fixed], name: K) -> Fixed:
 
 def _route(path: str, handler: Handler, name: str, summary: str, content_type: str) -> Route:
     return Route(path, handler, name, summary, content_type, is_api=False)
-
-
-async def _with_slash(_: web.Request) -> web.Response:
-    return web.Response(status=308, headers={hdrs.LOCATION: f"{PAGE.strip('/')}/"})
 
 
 NO_POLICY = Fixed(b"", TEXT, OPEN, packs=False)

@@ -53,16 +53,6 @@ class State(enum.StrEnum):
     REVOKED = "revoked"
 
 
-#: Name and sentence of each role.
-WORDS = {
-    Role.FEED: ("Feed key", "Signs our feeds and the answers of our API today."),
-    Role.NEXT_FEED: ("Next feed key", "Will sign our feeds and the answers of our API when the present key retires."),
-    Role.CANARY: ("Canary signer", "Signs the warrant canary, on a machine of its owner's that serves nothing."),
-    Role.FORMER_FEED: ("Former feed key", "Signed our feeds before the present key did; older documents need it."),
-    Role.OTHER: ("Other key", "Published by us; it signs neither the feeds nor the canary."),
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Duties:
     """Who signs what, as the settings say; fingerprints, `feed` perhaps of a subkey."""
@@ -90,10 +80,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Shown(Part):
-    """A certificate as a page shows it; `subkeys` are those that sign, the newest first."""
+    """A certificate as a page shows it; `subkeys` are those that sign, the newest first.
 
-    role: str
-    purpose: str
+    `place` is a canary's signer's among those that are pinned, from 1 on; of other keys 0.
+    """
+
+    role: Role
+    place: int
     user_ids: tuple[str, ...]
     subkeys: tuple[Part, ...]
 
@@ -148,17 +141,14 @@ def _role(key: PublishedKey, feed: PublishedKey | None, duties: Duties) -> Role:
 
 def _shown(role: Role, key: PublishedKey, duties: Duties, now: datetime) -> Shown:
     certificate = key.certificate
-    name, purpose = WORDS[role]
-    if role is Role.CANARY:
-        name += f" {duties.canary.index(certificate.fingerprint) + 1} of {len(duties.canary)}"
     parts = sorted(certificate.subkeys, key=lambda each: each.created_at, reverse=True)
     return Shown(
         fingerprint=certificate.fingerprint,
         created_at=certificate.created_at,
         expires_at=certificate.expires_at,
         state=state(certificate, now),
-        role=name,
-        purpose=purpose,
+        role=role,
+        place=duties.canary.index(certificate.fingerprint) + 1 if role is Role.CANARY else 0,
         user_ids=key.user_ids,
         subkeys=tuple(
             Part(each.fingerprint, each.created_at, each.expires_at, state(each, now, certificate))

@@ -20,19 +20,26 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from feeds.canary import Watched
+    from feeds.feed_watch import FeedWatch
+    from feeds.publish import Publisher
     from runtime.clock import Clock
 
 #: Where there is no such moment, or none to be believed. A rule `time() > …` then fires; without a sample it would fall
 #: silent at the very moment a canary disappears. Where there is to be none, a rule asks for the state too.
 NEVER = 0.0
+#: What this service publishes by itself.
+FEEDS = (Feed.INCIDENTS, Feed.PEERING, Feed.STATUS)
 
 
 class CanaryMetrics(Collector):
-    """The newest canary's dates and state, and when it was published."""
+    """The newest canary's dates and state, and when it and the newest document of every other feed were published."""
 
-    def __init__(self, registry: CollectorRegistry, watch: Watched, clock: Clock) -> None:
-        """Register on `registry`."""
+    def __init__(
+        self, registry: CollectorRegistry, watch: Watched, clock: Clock, feeds: FeedWatch | None = None
+    ) -> None:
+        """Register on `registry`; `feeds` knows of the other feeds."""
         self._watch = watch
+        self._feeds = feeds
         self._clock = clock
         registry.register(self)
 
@@ -60,7 +67,31 @@ class CanaryMetrics(Collector):
             labels=("feed",),
         )
         feeds.add_metric((str(Feed.CANARY),), _seconds(published.published_at if published else None))
+        for feed in FEEDS:
+            newest = self._feeds.of(feed) if self._feeds else None
+            feeds.add_metric((str(feed),), _seconds(newest.published_at if newest else None))
         yield feeds
+
+
+class PublishingMetrics(Collector):
+    """Since when changes wait to be published: while the signer is away, say. 0 where none do."""
+
+    def __init__(self, registry: CollectorRegistry, publisher: Publisher | None) -> None:
+        """Register on `registry`; a process that publishes nothing has no `publisher`, and nothing that waits."""
+        self._publisher = publisher
+        registry.register(self)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the metric; every label set exists from the start."""
+        pending = GaugeMetricFamily(
+            "heliograph_feed_pending_since_timestamp_seconds",
+            "Since when changes of a feed wait to be published, 0 while none do",
+            labels=("feed",),
+        )
+        for feed in FEEDS:
+            since = self._publisher.pending_since(feed) if self._publisher else None
+            pending.add_metric((str(feed),), _seconds(since))
+        yield pending
 
 
 def _seconds(moment: datetime | None) -> float:

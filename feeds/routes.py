@@ -14,11 +14,15 @@ class NothingHereError(LookupError):
     """A handler has nothing at this address: a 404, in the words of whoever registers the route."""
 
 
+class NotPublishedError(NothingHereError):
+    """There will be something at this address: nothing has been published yet."""
+
+
 class Route(NamedTuple):
     """A GET (and HEAD) that is open to all.
 
     `path` is aiohttp's. Below the provider's base path stand those with `is_api`; they are in the OpenAPI document, and
-    take no query.
+    take nothing in their query but the parameters named in `query`.
     """
 
     path: str
@@ -27,6 +31,7 @@ class Route(NamedTuple):
     summary: str
     content_type: str
     is_api: bool = True
+    query: tuple[str, ...] = ()
 
 
 class Described(NamedTuple):
@@ -43,7 +48,8 @@ class Described(NamedTuple):
     content_type: str
     may_be_missing: bool = False
     headers: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
 
     def by(self, handler: Handler) -> Route:
         """Return the route."""
-        return Route(self.path, handler, self.name, self.summary, self.content_type)
+        return Route(self.path, handler, self.name, self.summary, self.content_type, query=self.query)

@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import hdrs, web
+from multidict import CIMultiDict, istr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,13 +27,16 @@ CONTENT_DIGEST, REPR_DIGEST = "Content-Digest", "Repr-Digest"
 
 
 class _Variant(NamedTuple):
-    """Content in one coding, and its headers: with the content, with a HEAD, with a 304."""
+    """Content in one coding, and its headers: with the content, with a HEAD, with a 304.
+
+    They are of the type that answers have, which is what makes a copy of them cheap.
+    """
 
     tag: str
     content: bytes
-    whole: Mapping[str, str]
-    head: Mapping[str, str]
-    same: Mapping[str, str]
+    whole: CIMultiDict[str]
+    head: CIMultiDict[str]
+    same: CIMultiDict[str]
 
 
 class Fixed:
@@ -79,19 +83,23 @@ class Fixed:
 
     def answer(self, request: web.Request, headers: Mapping[str, str] | None = None) -> web.Response:
         """Answer a request; `headers` are those of this answer alone, whatever its status."""
-        variant = self._plain
-        if self._packed is not None and takes_gzip(request.headers):
+        variant, asked = self._plain, request.headers
+        if self._packed is not None and hdrs.ACCEPT_ENCODING in asked and takes_gzip(asked):
             variant = self._packed
-        if self._is_known(request, variant.tag):
-            return web.Response(status=304, headers=_with(variant.same, headers))
-        described = variant.head if request.method == HEAD else variant.whole
-        return web.Response(body=variant.content, headers=_with(described, headers))
+        if (hdrs.IF_NONE_MATCH in asked or hdrs.IF_MODIFIED_SINCE in asked) and self._is_known(request, variant.tag):
+            made = web.Response(status=304, headers=variant.same)
+        else:
+            described = variant.head if request.method == HEAD else variant.whole
+            made = web.Response(body=variant.content, headers=described)
+        if headers:
+            made.headers.update(headers)
+        return made
 
     def _is_known(self, request: web.Request, tag: str) -> bool:
         """Say whether the client has it: a tag counts, a date where there is no tag (RFC 9110, 13.2.2)."""
         if hdrs.IF_NONE_MATCH in request.headers:
             return any(each.value in {ANY, tag} for each in request.if_none_match or ())
-        if self._modified is None or hdrs.IF_MODIFIED_SINCE not in request.headers:
+        if self._modified is None:
             return False
         since = request.if_modified_since
         return since is not None and self._modified <= since
@@ -115,8 +123,8 @@ def _variant(tag: str, content: bytes, headers: Mapping[str, str], described: Ma
     digest = sha256_digest(content)
     same = {**headers, hdrs.ETAG: f'"{tag}"'}
     head = {**same, **described, REPR_DIGEST: digest}
-    return _Variant(tag, content, {**head, CONTENT_DIGEST: digest}, head, same)
+    return _Variant(tag, content, _ready({**head, CONTENT_DIGEST: digest}), _ready(head), _ready(same))
 
 
-def _with(headers: Mapping[str, str], more: Mapping[str, str] | None) -> Mapping[str, str]:
-    return {**headers, **more} if more else headers
+def _ready(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    return CIMultiDict({istr(name): value for name, value in headers.items()})

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
     from types import TracebackType
 
+    from consumers.events import Event
     from consumers.loop import Loop
     from feeds.routes import Route
     from publisher.api.server import Runner
@@ -104,7 +105,7 @@ class Service:
         self.registry = CollectorRegistry()
         self._worker: Worker | None = None
         self._consumer: broker.KafkaConsumer | None = None
-        self._intake: Loop | None = None
+        self._intake: Loop[Event] | None = None
         self._relay: Relay | None = None
         self._chores: list[Chore] = []
         self._beside: list[tuple[str, Callable[[asyncio.Event], Coroutine[object, object, object]]]] = []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from consumers import broker
+from consumers import broker, inbox
 from consumers.deadletters import DeadLetterLimit, DeadLetters
+from consumers.decode import decode
 from consumers.loop import Loop
 from consumers.metrics import ConsumerMetrics
 from publisher.endpoints import Directory
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from consumers.events import Event
     from consumers.loop import Appetite, Handler
     from publisher.delivery.worker import Worker
     from publisher.ids import Ids
@@ -35,7 +38,7 @@ class Intake(NamedTuple):
     """What polls, and what is done with it; the consumer is closed by `leave`."""
 
     consumer: broker.KafkaConsumer
-    loop: Loop
+    loop: Loop[Event]
 
 
 async def open_intake(
@@ -77,6 +80,8 @@ async def open_intake(
     loop = Loop(
         consumer=consumer,
         pool=pool,
+        decode=partial(decode, max_bytes=settings.kafka_record_bytes),
+        admit=inbox.admit,
         handlers=[*before, fan_out],
         dead_letters=DeadLetters(producer, settings.kafka_topic_dead_letters),
         limit=DeadLetterLimit(
@@ -87,7 +92,6 @@ async def open_intake(
         ),
         metrics=metrics,
         appetite=_appetite(worker, settings.kafka_batch),
-        record_bytes=settings.kafka_record_bytes,
     )
     return Intake(consumer, loop)
 

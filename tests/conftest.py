@@ -94,12 +94,14 @@ def settings(dsn: str, bootstrap: str) -> Settings:
         kafka_topic_dead_letters=f"deadletters-{name}",
         kafka_topic_announcements=f"announcements-{name}",
         kafka_topic_credentials=f"credentials-{name}",
+        kafka_topic_telemetry=f"telemetry-{name}",
     )
     topics = {
         made.kafka_topic_events: PARTITIONS,
         made.kafka_topic_dead_letters: 1,
         made.kafka_topic_announcements: 1,
         made.kafka_topic_credentials: 1,
+        made.kafka_topic_telemetry: 1,
     }
     asyncio.run(broker.create_topics(made, topics, compacted=[made.kafka_topic_credentials]))
     return made

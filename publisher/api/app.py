@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 
-from feeds.routes import NothingHereError
-from publisher.api import errors, explorer, listing
+from publisher.api import explorer, feed_answers
 from publisher.api.call import Access
 from publisher.api.openapi import document
 from publisher.api.operations import OPERATIONS
@@ -37,7 +36,8 @@ def public_app(
     app.add_routes(health_routes(health))
     for route in feeds:  # before the operations: a canary's `3.json` is no sequence
         path = profile.base + route.path if route.is_api else route.path
-        app.router.add_get(path, pipeline.counted(_of_feed(route)))
+        sign = profile.headers.sign if feed_answers.is_json(route) else None
+        app.router.add_get(path, pipeline.counted(feed_answers.of_feed(route, sign), sign=sign))
     for operation in OPERATIONS:
         methods = ("GET", "HEAD") if operation.method == "GET" else (operation.method,)
         handler = pipeline.serve(operation)
@@ -62,20 +62,6 @@ def health_routes(health: Health) -> list[web.RouteDef]:
         return web.Response(body=body(report.status), status=report.http_status, content_type=CONTENT_TYPE)
 
     return [web.get("/health", ready), web.get("/health/live", live), web.get("/health/ready", ready)]
-
-
-def _of_feed(route: Route) -> Handler:
-    """Return what a route's handler answers; refusals and what is not there are said in the profile's words."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        if route.is_api and request.rel_url.raw_query_string:
-            listing.refuse_any(request.query)
-        try:
-            return await route.handler(request)
-        except NothingHereError:
-            raise errors.not_found() from None
-
-    return handle
 
 
 def _for_every_page(handler: Handler) -> Handler:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from feeds.feed_watch import FeedWatch
     from publisher.api.connections import Connections
     from publisher.api.listing import Asked
     from publisher.delivery.tester import Tester
@@ -44,12 +45,14 @@ class Mode(enum.Enum):
     """How an operation uses the database.
 
     READ has a connection. CHANGE has one in a transaction, which is also that of the Idempotency-Key. REMOTE has
-    none, because it waits for somebody else's server, and no transaction may.
+    none, because it waits for somebody else's server, and no transaction may. MEMORY has none and needs none: it
+    answers with what this process holds.
     """
 
     READ = enum.auto()
     CHANGE = enum.auto()
     REMOTE = enum.auto()
+    MEMORY = enum.auto()
 
 
 class Client(NamedTuple):
@@ -81,6 +84,8 @@ class Services:
     clock: Clock
     tester: Tester
     profile: Profile
+    #: The newest documents of the feeds; None where they are not served.
+    feeds: FeedWatch | None = None
 
 
 @dataclass(slots=True, kw_only=True)

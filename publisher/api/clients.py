@@ -10,8 +10,9 @@ import base64
 import binascii
 import hashlib
 import re
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import unquote
 
 from aiohttp import hdrs, web
@@ -36,7 +37,17 @@ WRITTEN = re.compile(r"(?P<v4>[0-9.]+)(:\d{1,5})?|\[(?P<v6>[0-9A-Fa-f:.]+)\](:\d
 FINGERPRINT = re.compile(r"[0-9A-Fa-f]{64}|([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}")
 PEM = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 
+#: Peers that are remembered, with what their address means: many requests come over one connection.
+PEERS = 1024
+
 _CLIENT = web.RequestKey("heliograph_client", Client)
+
+
+class _Peer(NamedTuple):
+    """An address, None of a unix socket; and who that is, None for a proxy that has to say so."""
+
+    address: Address | None
+    client: Client | None
 
 
 class Clients:
@@ -49,6 +60,7 @@ class Clients:
         self._trusted = tuple(trusted)
         self._certificate_header = certificate_header
         self._has_certificates = has_certificates
+        self._peer = lru_cache(maxsize=PEERS)(self._peer_of)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -66,12 +78,18 @@ class Clients:
             known = request[_CLIENT] = self._read(request)
         return known
 
-    def _read(self, request: web.Request) -> Client:
-        peer = parsed(request.remote or "")
+    def _peer_of(self, remote: str) -> _Peer:
+        """Say who is at the other end of a connection, whatever comes over it."""
+        peer = parsed(remote)
         if peer is None:
-            return Client(LOCAL)
-        if not is_in(peer, self._trusted):
-            return Client(str(peer), self._own(request))
+            return _Peer(None, Client(LOCAL))
+        return _Peer(peer, None if is_in(peer, self._trusted) else Client(str(peer)))
+
+    def _read(self, request: web.Request) -> Client:
+        peer, stranger = self._peer(request.remote or "")
+        if stranger is not None:
+            return stranger if peer is None else self._with_own(stranger, request)
+        assert peer is not None  # noqa: S101 - it is trusted
         forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
         address = str(address_of(peer, forwarded, self._trusted))
         if self._certificate_header is not None:
@@ -79,6 +97,9 @@ class Clients:
             return Client(address, fingerprint_of(named[0]) if len(named) == 1 else None)
         # Behind a proxy, the certificate of the connection is the proxy's.
         return Client(address, None if forwarded else self._own(request))
+
+    def _with_own(self, client: Client, request: web.Request) -> Client:
+        return Client(client.address, self._own(request)) if self._has_certificates else client
 
     def _own(self, request: web.Request) -> str | None:
         """Return the certificate that our own TLS has verified."""

@@ -42,6 +42,8 @@ PATIENCE = 0.1
 RETRY = 1.0
 #: Seconds two readings of a window's times may differ: Redis counts milliseconds.
 SLACK = 0.002
+#: Subjects whose hashes are held.
+MOST_NAMED = 1024
 #: So that 0.29 x 100 is 29, which it is not in binary.
 ROUNDING = 1e-9
 
@@ -104,7 +106,10 @@ class Limiter:
         self._retry = retry
         #: When the shared store is tried again, on the monotonic clock; None while it answers.
         self._next_try: float | None = None
-        self._items: dict[tuple[LimitClass, int], RateLimitItemPerSecond] = {}
+        self._items: dict[tuple[LimitClass, float], RateLimitItemPerSecond] = {}
+        #: Of those who asked last, for no longer than a window: many requests come from one.
+        self._pseudonyms: dict[str, str] = {}
+        self._named_until = 0.0
 
     @classmethod
     def of(cls, settings: Settings, limits: Limits, clock: Clock) -> Self:
@@ -115,14 +120,24 @@ class Limiter:
 
     async def hit(self, policy: LimitClass, subject: str, rate: float) -> Standing:
         """Count one request of `subject`; `rate` multiplies the class's limit. A refused one does not count."""
-        limit = max(1, math.floor(self._limits.classes[policy] * rate + ROUNDING))
-        item = self._items.get((policy, limit))
+        item = self._items.get((policy, rate))
         if item is None:
-            item = RateLimitItemPerSecond(limit, self._limits.window, policy)
-            self._items[policy, limit] = item
+            limit = max(1, math.floor(self._limits.classes[policy] * rate + ROUNDING))
+            item = self._items[policy, rate] = RateLimitItemPerSecond(limit, self._limits.window, policy)
         local = self._addresses if subject.startswith(ADDRESS) else self._callers
-        counted = await self._count(item, pseudonym(self._key, subject), local)
-        return standing(policy, limit, self._limits.window, counted, self._clock.unix())
+        counted = await self._count(item, self._pseudonym(subject), local)
+        return standing(policy, item.amount, self._limits.window, counted, self._clock.unix())
+
+    def _pseudonym(self, subject: str) -> str:
+        """Return what a subject is counted under; its hash is made once in a window."""
+        now = self._clock.monotonic()
+        if now >= self._named_until or len(self._pseudonyms) >= MOST_NAMED:
+            self._pseudonyms.clear()
+            self._named_until = now + self._limits.window
+        found = self._pseudonyms.get(subject)
+        if found is None:
+            found = self._pseudonyms[subject] = pseudonym(self._key, subject)
+        return found
 
     async def aclose(self) -> None:
         """Close the connections to a shared store."""

@@ -90,9 +90,9 @@ def parse(query: MultiMapping[str], operation: Operation, style: Lists) -> Asked
     )
 
 
-def refuse_any(query: MultiMapping[str]) -> None:
-    """Refuse whatever is asked of what takes no parameters; raises `ApiError` as `parse` does."""
-    _checked(query, ())
+def refuse_any(query: MultiMapping[str], known: Sequence[str] = ()) -> None:
+    """Refuse whatever is asked of what is no list, but for the `known`; raises `ApiError` as `parse` does."""
+    _checked(query, known)
 
 
 def values(asked: Asked, items: Items) -> dict[str, Any]:

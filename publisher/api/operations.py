@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from feeds import canary_routes
-from publisher.api import deliveries, models, transparency, transparency_models, webhooks
+from publisher.api import deliveries, incidents, models, peering, transparency, transparency_models, webhooks
 from publisher.api.call import Access, Listing, Mode, Operation
 from publisher.delivery.egress import UrlFault
 from publisher.profiles.model import Fault, LimitClass
@@ -16,6 +16,8 @@ WEBHOOK = f"{WEBHOOKS}/{{webhook_id}}"
 DELIVERIES = f"{WEBHOOK}/deliveries"
 DELIVERY = f"{DELIVERIES}/{{delivery_id}}"
 RECOVERIES = f"{WEBHOOK}/recoveries"
+PEERING = "/transparency/peering"
+INCIDENTS = "/transparency/incidents"
 
 #: Why a URL cannot be an endpoint, as codes.
 URL_CODES = tuple(f"url_{fault}" for fault in UrlFault)
@@ -127,6 +129,37 @@ OPERATIONS: tuple[Operation, ...] = (
         description="It has no state: what it was worth is for its reader to judge. The statement that ended a canary "
         "for good has no sequence; it is the last by its number.",
         access=Access.PUBLIC, counts_as=READ, mode=Mode.READ, item=transparency_models.CanaryRecord,
+        faults=frozenset({Fault.NOT_FOUND}),
+    ),
+    Operation(
+        name="list_peering_prefixes", method="GET", path=f"{PEERING}/prefixes", handler=peering.list_prefixes,
+        summary="List the prefixes of the peering record, by address.",
+        description="As of now, as in the newest signed document. Asked for a prefix or an address, it answers with "
+        "the prefix itself, with those within it, and with the longest announced one that covers it where it is not "
+        "announced itself; the other filters narrow that down.",
+        access=Access.PUBLIC, counts_as=READ, mode=Mode.MEMORY, item=peering.PeeringPrefix,
+        listing=Listing(filters=peering.PrefixFilters, sorts=("prefix", "-prefix")),
+        faults=frozenset({Fault.NOT_FOUND}),
+    ),
+    Operation(
+        name="list_peering_changes", method="GET", path=f"{PEERING}/history", handler=peering.list_changes,
+        summary="List changes of prefixes and sessions, the newest first.",
+        description="A list of more than 10,000 is cut there: `until` leads on.",
+        access=Access.PUBLIC, counts_as=READ, mode=Mode.READ, item=peering.PeeringEntry,
+        listing=Listing(filters=peering.ChangeFilters, sorts=("-at", "at")),
+    ),
+    Operation(
+        name="list_incidents", method="GET", path=INCIDENTS, handler=incidents.list_all,
+        summary="List incidents and maintenance, with all updates.",
+        description="From the newest signed document, which is at `incidents.json`.",
+        access=Access.PUBLIC, counts_as=READ, mode=Mode.MEMORY, item=incidents.Reported,
+        listing=Listing(filters=incidents.IncidentFilters, sorts=("-started_at", "started_at", "-updated_at")),
+        faults=frozenset({Fault.NOT_FOUND}),
+    ),
+    Operation(
+        name="get_incident", method="GET", path=f"{INCIDENTS}/{{incident_id}}", handler=incidents.read,
+        summary="Show an incident or a maintenance, with all updates.",
+        access=Access.PUBLIC, counts_as=READ, mode=Mode.MEMORY, item=incidents.Reported,
         faults=frozenset({Fault.NOT_FOUND}),
     ),
 )  # fmt: skip

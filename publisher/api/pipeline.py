@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
-from publisher.api import errors, listing, signing
+from publisher.api import errors, feed_answers, listing, signing
 from publisher.api.bodies import read_json
 from publisher.api.call import Access, Call, Mode
 from publisher.api.deprecations import deprecation_headers
@@ -44,10 +44,19 @@ REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 JSON = "application/json"
 NO_CONTENT = 204
 
-_REQUEST_ID = web.RequestKey("heliograph_request_id", str)
-#: Headers that every answer to a request has, errors too: of its limit, and of its operation's end.
-_STANDING: web.RequestKey[dict[str, str]] = web.RequestKey("heliograph_standing")
-_NOTICE: web.RequestKey[dict[str, str]] = web.RequestKey("heliograph_notice")
+
+class _Told:
+    """What every answer to a request has in its headers, errors too: its id, its limit, its operation's end."""
+
+    __slots__ = ("notice", "request_id", "standing")
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.standing: dict[str, str] | None = None
+        self.notice: Mapping[str, str] = {}
+
+
+_TOLD = web.RequestKey("heliograph_told", _Told)
 
 
 class Pipeline:
@@ -86,17 +95,19 @@ class Pipeline:
     async def outermost(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer whatever happens, and put on every answer what every answer has."""
         names = self._profile.headers
-        given = request.headers.get(names.request_id, "")
-        request_id = given if REQUEST_ID.fullmatch(given) else self._services.ids.new("req")
-        request[_REQUEST_ID] = request_id
+        given = request.headers.get(names.request_id)
+        request_id = given if given and REQUEST_ID.fullmatch(given) else self._services.ids.new("req")
+        told = request[_TOLD] = _Told(request_id)
         try:
             response = await self._known(request, handler)
         except Exception as error:  # whatever it was, a caller gets an answer
             response = self._failed(request, error)
-        response.headers[names.request_id] = request_id
-        response.headers.update(request.get(_STANDING, {}))
-        for name, value in request.get(_NOTICE, {}).items():
-            response.headers[name] = f"{response.headers[name]}, {value}" if name in response.headers else value
+        headers = response.headers
+        headers[names.request_id] = request_id
+        if told.standing is not None:
+            headers.update(told.standing)
+        for name, value in told.notice.items():
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
         return response
 
     async def _known(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -117,7 +128,7 @@ class Pipeline:
 
     def _failed(self, request: web.Request, error: Exception) -> web.Response:
         answer = errors.of_exception(error)
-        request_id: str = request[_REQUEST_ID]
+        request_id = request[_TOLD].request_id
         if answer.fault is Fault.CRASHED:
             logger.error("request %s crashed", request_id, exc_info=error)
         elif answer.fault is Fault.UNAVAILABLE and not isinstance(error, ApiError):
@@ -135,28 +146,48 @@ class Pipeline:
         notice = deprecation_headers(self._profile, operation.name)
 
         async def handle(request: web.Request) -> web.Response:
-            request[_NOTICE] = notice
+            request[_TOLD].notice = notice
             return await self._serve(request, operation)
 
         return handle
 
-    def counted(self, handler: Handler) -> Handler:
-        """Return a handler of something that is open to all and always the same: only a limit stands before it."""
+    def counted(self, handler: Handler, *, sign: str | None = None) -> Handler:
+        """Return a handler of something that is open to all and always the same: only a limit stands before it.
+
+        `sign` is the header that asks for a signature, where answers can be had signed.
+        """
 
         async def handle(request: web.Request) -> web.StreamResponse:
+            if sign is not None and sign in request.headers:
+                return await self._signed(request, handler)
             await self._count(request, LimitClass.READ, None)
             return await handler(request)
 
         return handle
 
+    async def _signed(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Have what is open to all signed, as `feed_answers.py` says."""
+        names = self._profile.headers
+        await self._count(request, signing.counts_as(LimitClass.READ, request.headers, names), None)
+        wish = signing.wish_of(request.headers, names, self._signer)
+        response = await handler(feed_answers.unconditional(request))
+        found = feed_answers.to_sign(response)
+        if wish is None or self._signer is None or found is None:
+            return response
+        stored, headers = found
+        signed = await signing.signed(self._signer, wish, stored, headers, names)
+        if wish == signing.DETACHED:
+            signed.content_type = response.content_type
+        return signed
+
     async def _serve(self, request: web.Request, operation: Operation) -> web.Response:
         principal = await self._admit(request, operation)
         wish = signing.wish_of(request.headers, self._profile.headers, self._signer)
-        if wish is not None and self._signer is not None and operation.mode is not Mode.READ:
+        if wish is not None and self._signer is not None and operation.mode not in {Mode.READ, Mode.MEMORY}:
             await self._signer.health()  # or what was asked for would be done, and its answer lost
         call = Call(
             services=self._services,
-            request_id=request[_REQUEST_ID],
+            request_id=request[_TOLD].request_id,
             path=request.match_info,
             principal=principal,
             asked=listing.parse(request.query, operation, self._profile.lists),
@@ -194,7 +225,7 @@ class Pipeline:
         subject = f"key:{principal.kind}:{principal.id}" if principal else f"address:{self._client_of(request).address}"
         rate = limits.tier(principal.tier if principal else None).rate
         standing = await self._limiter.hit(counts_as, subject, rate)
-        request[_STANDING] = standing.headers(limits)
+        request[_TOLD].standing = standing.headers(limits)
         if not standing.is_allowed:
             raise ApiError(
                 Fault.RATE_LIMITED,
@@ -210,6 +241,8 @@ class Pipeline:
         async def handled() -> Stored:
             return self._rendered(operation, call, await operation.handler(call), request)
 
+        if operation.mode is Mode.MEMORY:
+            return await handled()
         if operation.mode is Mode.REMOTE:
             if once is None:
                 return await handled()

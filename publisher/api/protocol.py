@@ -40,6 +40,7 @@ PAGE_SECURITY = {
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
 }
+HTML = "text/html"
 STRICT_TRANSPORT = "max-age=31536000"
 
 
@@ -264,11 +265,11 @@ class Listener(web.Server):
 def secure(response: web.StreamResponse, *, is_https: bool) -> None:
     """Put on an answer what every answer has, and take off who made it; what a handler has set stays."""
     headers = response.headers
-    headers.popall(hdrs.SERVER, None)
+    headers.pop(hdrs.SERVER, None)  # there is one at most
     for name, value in SECURITY.items():
         headers.setdefault(name, value)
     if is_https:
         headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT)
-    if response.content_type == "text/html":
+    if headers.get(hdrs.CONTENT_TYPE, "").startswith(HTML):
         for name, value in PAGE_SECURITY.items():
             headers.setdefault(name, value)

@@ -15,8 +15,6 @@ Json = dict[str, Any]
 FORMAT = "3.0.0"
 MESSAGES = "#/components/messages/"
 RECEIVE, SEND = "receive", "send"
-#: Not a setting yet, because nothing reads it yet.
-TELEMETRY = "computeapi.telemetry"
 
 
 class Topic(NamedTuple):
@@ -65,9 +63,9 @@ def _topics(settings: Settings) -> dict[str, Topic]:
             domain_events.messages(),
         ),
         "telemetry": Topic(
-            TELEMETRY,
+            settings.kafka_topic_telemetry,
             RECEIVE,
-            "What the compute API says of itself. Its format is settled; this release does not read it.",
+            "What the compute API says of itself: the status page is made from it.",
             records.telemetry(),
         ),
         "credentials": Topic(

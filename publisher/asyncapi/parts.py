@@ -42,6 +42,11 @@ def closed(properties: Mapping[str, Json], *, optional: tuple[str, ...] = ()) ->
     }
 
 
+def open_to_more(properties: Mapping[str, Json], *, optional: tuple[str, ...] = ()) -> Json:
+    """Return the schema of an object that has these members; others are ignored."""
+    return {**closed(properties, optional=optional), "additionalProperties": True}
+
+
 def envelope(event_type: str, data: Json, *, has_account: bool) -> Json:
     """Return the schema of a whole CloudEvent, structured mode."""
     account = {"account": ACCOUNT_ID} if has_account else {}

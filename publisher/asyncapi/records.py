@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from consumers import telemetry as telemetry_records
 from consumers.credential_records import API_KEY, SESSION
 from consumers.deadletters import HEADER
 from consumers.decode import Reason
+from consumers.telemetry import POLICIES, REPORT, STATUSES, WINDOW
 from feeds import canary_reminders
 from publisher import failures
 from publisher.api import audit
@@ -20,8 +22,8 @@ Json = dict[str, Any]
 SHA256: Json = {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"}
 DIGITS: Json = {"type": "string", "pattern": "^-?[0-9]+$"}
 RESULT: Json = {"enum": [*map(str, Result), None]}
-WINDOW, REPORT = "ratelimit.window", "health.report"
-STATUSES = ("operational", "degraded_performance", "partial_outage", "major_outage", "under_maintenance")
+WORD: Json = {"type": "string", "minLength": 1, "maxLength": telemetry_records.MAX_NAME_CHARS}
+TOTAL: Json = {**COUNT, "maximum": telemetry_records.MAX_COUNT}
 
 
 def credentials() -> dict[str, Json]:
@@ -80,28 +82,34 @@ def credentials() -> dict[str, Json]:
 
 def telemetry() -> dict[str, Json]:
     """Return the messages of the compute API's telemetry."""
-    window = closed(
+    window = parts.open_to_more(
         {
             "type": {"const": WINDOW},
-            "policy": {"enum": ["read", "write", "auth"]},
+            "policy": {"enum": POLICIES},
             "window_start": MOMENT,
-            "window_seconds": {"type": "integer", "minimum": 1},
-            "allowed": COUNT,
-            "limited": COUNT,
+            "window_seconds": {"type": "integer", "minimum": 1, "maximum": telemetry_records.MAX_WINDOW_SECONDS},
+            "allowed": TOTAL,
+            "limited": TOTAL,
         }
     )
-    check = closed(
-        {"name": TEXT, "status": {"enum": STATUSES}, "observed_value": {"type": "number"}, "unit": TEXT},
+    check = parts.open_to_more(
+        {
+            "name": WORD,
+            "status": {**WORD, "description": "The compute API's word for it; it is not shown."},
+            "observed_value": {"type": ["number", "null"]},
+            "unit": {"type": ["string", "null"], "maxLength": telemetry_records.MAX_NAME_CHARS},
+        },
         optional=("observed_value", "unit"),
     )
-    report = closed(
+    report = parts.open_to_more(
         {
             "type": {"const": REPORT},
-            "component": {**TEXT, "description": "`<bastion>/<service>`."},
+            "component": {**WORD, "description": "`<bastion>/<service>`, or `<service>` for what bastions share."},
             "status": {"enum": STATUSES},
-            "checks": {"type": "array", "items": check},
-            "time": MOMENT,
-        }
+            "checks": {"type": "array", "items": check, "maxItems": telemetry_records.MAX_CHECKS},
+            "time": {**MOMENT, "description": "The latest report of a component is the one that holds."},
+        },
+        optional=("checks",),
     )
     return {
         WINDOW: {

@@ -34,6 +34,9 @@ class KafkaSettings(BaseSettings):
     kafka_topic_dead_letters: str = Field("heliograph.deadletters", description="what could not be handled")
     kafka_topic_announcements: str = Field("heliograph.events", description="what this service tells, out")
     kafka_topic_credentials: str = Field("controlplane.credentials", description="API keys and sessions in, compacted")
+    kafka_topic_telemetry: str = Field(
+        "computeapi.telemetry", description="health and rate limits of the compute API in"
+    )
     kafka_batch: int = Field(1000, ge=1, le=10_000, description="records in one transaction at most")
     kafka_record_bytes: int = Field(1_048_576, ge=1024, description="a larger record is a dead letter")
     dead_letter_share: float = Field(

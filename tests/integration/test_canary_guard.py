@@ -11,7 +11,9 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
+from consumers import inbox
 from consumers.deadletters import DeadLetterLimit, DeadLetters
+from consumers.decode import decode
 from consumers.encode import cloud_event
 from consumers.loop import Loop
 from consumers.metrics import ConsumerMetrics
@@ -66,12 +68,13 @@ class Intake:
             loop = Loop(
                 consumer=self.broker.consumer(EVENTS),
                 pool=pool,
+                decode=decode,
+                admit=inbox.admit,
                 handlers=[self.guard, self.paper.fan_out],
                 dead_letters=DeadLetters(self.broker.producer(), DEAD),
                 limit=DeadLetterLimit(self.paper.clock, share=1.0, window=60, minimum=100),
                 metrics=ConsumerMetrics(CollectorRegistry()),
                 appetite=appetite,
-                record_bytes=1_048_576,
             )
             running = asyncio.create_task(loop.run(stop))
             await self.broker.until(lambda: self.broker.is_drained(EVENTS))

@@ -15,9 +15,10 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consumers import loop
+from consumers import inbox, loop
 from consumers.broker import Outgoing, Partition
 from consumers.deadletters import DeadLetterLimit, DeadLetters
+from consumers.decode import decode
 from consumers.encode import cloud_event
 from consumers.metrics import ConsumerMetrics
 from tests.support.fake_broker import FakeBroker, FakeConsumer, UnavailableError
@@ -66,12 +67,13 @@ class Intake:
         await loop.Loop(
             consumer=self.consumer,
             pool=self.pool,
+            decode=decode,
+            admit=inbox.admit,
             handlers=self.handlers,
             dead_letters=DeadLetters(self.broker.producer(), DEAD),
             limit=self.limit,
             metrics=self.metrics,
             appetite=appetite,
-            record_bytes=1_048_576,
         ).run(self.stop)
 
     @contextlib.asynccontextmanager

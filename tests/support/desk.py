@@ -109,7 +109,7 @@ class Desk:
 
 
 async def _handled(operation: Operation, call: Call) -> Reply:
-    if operation.mode is Mode.REMOTE:
+    if operation.mode in {Mode.REMOTE, Mode.MEMORY}:
         return await operation.handler(call)
     connections = call.services.connections
     enter = connections.acquire if operation.mode is Mode.READ else connections.transaction

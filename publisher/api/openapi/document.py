@@ -28,6 +28,8 @@ VERSION = "3.1.1"
 TAGS = {
     "webhooks": "Where events are delivered to.",
     "deliveries": "What was sent, what came back, and how to have it sent again.",
+    "incidents": "What is and was wrong, and what is planned.",
+    "peering": "What is announced, and what changed.",
     feeds.TAG: "What the provider says of itself, signed, open to all.",
     public.TAG: "The service itself.",
 }

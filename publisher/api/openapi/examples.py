@@ -14,7 +14,8 @@ from consumers import catalogue
 from consumers.events import ServerProvisioned
 from feeds import canary
 from feeds.documents import Published, Signature
-from publisher.api import models, transparency_models
+from publisher.api import incidents, models, peering, transparency_models
+from publisher.api.openapi import feed_examples
 from publisher.delivery.headers import fixed, of_attempt
 from signer.statement import Affirmation, Block, Document, Freshness, Headline, Statement
 
@@ -30,6 +31,7 @@ MESSAGE_ID = "msg_019e30b2d4808d27f65c0e91ab344f7d"
 DELIVERY_ID = "dlv_019e30b2d4855b90ce13f8a72d6604e1"
 RECOVERY_ID = "rcv_019e31c07a10e6d2894fb75a3c10d8f2"
 REQUEST_ID = "req_019e30b31f002ab48d5e07c9f1637be0"
+INCIDENT_ID = incidents.EXAMPLE["id"]
 TRACE = "2026-11-01T09:30:02.184000Z"
 #: Of no use: 32 bytes that count from 0.
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # noqa: S105 - see above
@@ -174,6 +176,9 @@ def of_models(prefix: str, test: Json) -> dict[type[BaseModel], Json]:
             "schema": catalogue.schema(provisioned),
             "example": ServerProvisioned.EXAMPLE,
         },
+        **peering.EXAMPLES,
+        incidents.Reported: incidents.EXAMPLE,
+        **feed_examples.DOCUMENTS,
         **_canaries(),
     }
 

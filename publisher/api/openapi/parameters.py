@@ -36,6 +36,12 @@ IDS: dict[str, tuple[str, Json, Any]] = {
         {"type": "integer", "minimum": 1, "maximum": 10**10 - 1},
         1,
     ),
+    "incident_id": ("Which incident or maintenance.", NAME, examples.INCIDENT_ID),
+    "number": (
+        "Which document of the feed, by its number.",
+        {"type": "integer", "minimum": 1, "maximum": 10**10 - 1},
+        1,
+    ),
     "signer": (
         "Who signed: the last 16 digits of the primary key's fingerprint.",
         {"type": "string", "pattern": "^[0-9A-F]{16}$"},
@@ -86,18 +92,18 @@ def of_operation(operation: Operation, profile: Profile, names: Names) -> list[J
     lists, headers = profile.lists, profile.headers
     made = of_path(operation.path)
     if operation.listing is not None:
-        made += [_ref(lists.position), _ref(lists.size), *_asked(operation, operation.listing, lists, names)]
-    made.append(_ref(headers.request_id))
+        made += [reference(lists.position), reference(lists.size), *_asked(operation, operation.listing, lists, names)]
+    made.append(reference(headers.request_id))
     if operation.method == POST:
-        made.append(_ref(headers.idempotency_key))
+        made.append(reference(headers.idempotency_key))
     if headers.sign is not None and operation.item is not None:
-        made.append(_ref(headers.sign))
+        made.append(reference(headers.sign))
     return made
 
 
 def of_path(path: str) -> list[Json]:
     """Return the parameters a path has, as references."""
-    return [_ref(name) for name in re.findall(r"\{(\w+)\}", path)]
+    return [reference(name) for name in re.findall(r"\{(\w+)\}", path)]
 
 
 def _asked(operation: Operation, listing: Listing, lists: Lists, names: Names) -> list[Json]:
@@ -105,13 +111,12 @@ def _asked(operation: Operation, listing: Listing, lists: Lists, names: Names) -
     made = []
     if listing.filters is not None:
         for field, schema in names.whole(listing.filters, IN)["properties"].items():
-            made.append(
-                _query(written(field, lists), FILTERS.get(field, f"Only those of this `{field}`."), _present(schema))
-            )
+            meaning = schema.get("description") or FILTERS.get(field, f"Only those of this `{field}`.")
+            made.append(query(written(field, lists), meaning, _present(schema)))
     if lists.fields is not None and operation.item is not None:
         whole = names.whole(operation.item, OUT)
         made.append(
-            _query(
+            query(
                 lists.fields,
                 "Only these fields of each item, comma-separated.",
                 {
@@ -129,21 +134,21 @@ def _asked(operation: Operation, listing: Listing, lists: Lists, names: Names) -
             "enum": [prefix + way for way in ways for prefix in ("", DESCENDING)],
             "default": listing.sorts[0],
         }
-        made.append(_query(lists.sort, "The order; `-` turns it round.", schema))
+        made.append(query(lists.sort, "The order; `-` turns it round.", schema))
     return made
 
 
 def _position(lists: Lists) -> Json:
     if lists.style == "page":
         schema = {"type": "integer", "minimum": 1, "maximum": LAST_OFFSET, "default": 1}
-        return _query(lists.position, "Which page, from 1.", schema)
+        return query(lists.position, "Which page, from 1.", schema)
     schema = {"type": "integer", "minimum": 0, "maximum": LAST_OFFSET, "default": 0}
-    return _query(lists.position, "How many items to pass over.", schema)
+    return query(lists.position, "How many items to pass over.", schema)
 
 
 def _size(lists: Lists) -> Json:
     schema = {"type": "integer", "minimum": 1, "maximum": lists.max_size, "default": lists.default_size}
-    return _query(lists.size, "How many items at most.", schema)
+    return query(lists.size, "How many items at most.", schema)
 
 
 def _present(schema: Json) -> Json:
@@ -152,11 +157,13 @@ def _present(schema: Json) -> Json:
     return {key: value for key, value in alternatives[0].items() if key not in {"default", "title"}}
 
 
-def _ref(name: str) -> Json:
+def reference(name: str) -> Json:
+    """Return a reference to a parameter that is shared."""
     return {"$ref": PARAMETERS + name}
 
 
-def _query(name: str, description: str, schema: Json) -> Json:
+def query(name: str, description: str, schema: Json) -> Json:
+    """Return a parameter of the query."""
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 

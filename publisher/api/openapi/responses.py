@@ -200,7 +200,7 @@ def _success(operation: Operation, profile: Profile, names: Names, shown: Mappin
         example = templates.fill(profile.responses.item, {"item": example})
     content: Json = {JSON_TYPE: {"schema": schema, "example": example}}
     if profile.headers.sign is not None:
-        content[SIGNED_TYPE] = {"schema": {"type": "string", "description": "A clear-signed PGP document of the JSON."}}
+        content |= signed_content()
     return {**described, "content": content}
 
 
@@ -246,6 +246,11 @@ def _example(profile: Profile, fault: Fault, code: str) -> Json:
     _, filled = errors.body_of(ApiError(fault, code, MEANINGS[fault]), profile, examples.REQUEST_ID)
     body: Json = filled
     return body
+
+
+def signed_content() -> Json:
+    """Return what comes where a clear-signed answer was asked for."""
+    return {SIGNED_TYPE: {"schema": {"type": "string", "description": "A clear-signed PGP document of the JSON."}}}
 
 
 def rate_headers(profile: Profile) -> list[str]:

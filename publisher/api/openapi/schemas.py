@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from consumers.catalogue import CATALOGUE
+from feeds.models import IncidentsDocument, PeeringDocument, StatusDocument
 from publisher.api.operations import OPERATIONS
 from publisher.api.transparency_models import Canary
 from publisher.ids import MESSAGE
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pydantic_core import core_schema
 
 #: What is served of the feeds, and no operation's.
-FEEDS: tuple[type[BaseModel], ...] = (Canary, Statement)
+FEEDS: tuple[type[BaseModel], ...] = (Canary, Statement, PeeringDocument, IncidentsDocument, StatusDocument)
 SCHEMAS = "#/components/schemas/"
 OUT: JsonSchemaMode = "serialization"
 IN: JsonSchemaMode = "validation"

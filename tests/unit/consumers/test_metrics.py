@@ -12,7 +12,7 @@ from consumers.metrics import ConsumerMetrics
 def test_every_label_set_exists_from_the_start() -> None:
     registry = CollectorRegistry()
     ConsumerMetrics(registry)
-    for event_type in (*CATALOGUE, "unknown"):
+    for event_type in (*CATALOGUE, "ratelimit.window", "health.report", "unknown"):
         for result in ("new", "duplicate", "dead_lettered"):
             labels = {"type": event_type, "result": result}
             assert registry.get_sample_value("heliograph_events_ingested_total", labels) == 0

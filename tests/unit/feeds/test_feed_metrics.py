@@ -8,7 +8,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from feeds.canary_standing import Standing
-from feeds.metrics import CanaryMetrics
+from feeds.documents import Feed, Published
+from feeds.feed_watch import FeedWatch
+from feeds.metrics import CanaryMetrics, PublishingMetrics
+from feeds.publish import Publisher
 from signer.canary_check import Fault, Reason
 from signer.canary_dates import State
 from tests.support import canaries
@@ -74,3 +77,48 @@ def test_time_alone_changes_what_is_scraped() -> None:
     assert b'heliograph_canary_state{state="due"} 1.0' in generate_latest(registry)
     clock.advance(1)
     assert b'heliograph_canary_state{state="overdue"} 1.0' in generate_latest(registry)
+
+
+class OneStatus(FeedWatch):
+    """Knows of one status document."""
+
+    def __init__(self) -> None:
+        pass
+
+    def of(self, feed: Feed) -> Published | None:
+        return Published(7, b"{}", "", moment(PUBLISHED), ()) if feed is Feed.STATUS else None
+
+
+class Waiting(Publisher):
+    """Has a status that waits."""
+
+    def __init__(self) -> None:
+        pass
+
+    def pending_since(self, feed: Feed) -> datetime | None:
+        return moment(PUBLISHED) if feed is Feed.STATUS else None
+
+
+def of_feeds(registry: CollectorRegistry, name: str) -> dict[Feed, float | None]:
+    return {
+        feed: registry.get_sample_value(f"heliograph_feed_{name}_timestamp_seconds", {"feed": feed}) for feed in Feed
+    }
+
+
+def test_every_feed_says_when_it_was_published_and_since_when_something_waits() -> None:
+    registry, at = CollectorRegistry(), moment(PUBLISHED).timestamp()
+    CanaryMetrics(registry, Watching(Standing()), FakeClock(), OneStatus())
+    PublishingMetrics(registry, Waiting())
+    assert of_feeds(registry, "published") == {**dict.fromkeys(Feed, 0.0), Feed.STATUS: at}
+    assert of_feeds(registry, "pending_since") == {
+        Feed.CANARY: None, Feed.PEERING: 0.0, Feed.INCIDENTS: 0.0, Feed.STATUS: at
+    }  # fmt: skip
+
+
+def test_before_anything_is_published_every_feed_is_there() -> None:
+    registry = CollectorRegistry()
+    CanaryMetrics(registry, Watching(Standing()), FakeClock())
+    PublishingMetrics(registry, None)
+    assert of_feeds(registry, "published") == dict.fromkeys(Feed, 0.0)
+    assert of_feeds(registry, "pending_since")[Feed.STATUS] == 0.0
+    assert generate_latest(registry).count(b"# TYPE heliograph_feed_published_timestamp_seconds") == 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from feeds.key_routes import directory
-from feeds.keys import SOON, Duties, State, ranked, shown, state
+from feeds.keys import SOON, Duties, Role, State, ranked, shown, state
 from signer.certificates import Certificate, Subkey
 from signer.published import PublishedKey
 from signer.wkd import Mailbox, user_ids
@@ -57,18 +57,18 @@ EVERYTHING = [
 
 
 def test_roles_stand_in_the_order_of_the_page_and_signers_as_they_are_pinned() -> None:
-    assert [(each.role, each.fingerprint) for each in shown(EVERYTHING, DUTIES, NOW)] == [
-        ("Feed key", FEED),
-        ("Next feed key", NEXT),
-        ("Canary signer 1 of 2", BOB),
-        ("Canary signer 2 of 2", ALICE),
-        ("Former feed key", FORMER),
-        ("Other key", OTHER),
+    assert [(each.role, each.place, each.fingerprint) for each in shown(EVERYTHING, DUTIES, NOW)] == [
+        (Role.FEED, 0, FEED),
+        (Role.NEXT_FEED, 0, NEXT),
+        (Role.CANARY, 1, BOB),
+        (Role.CANARY, 2, ALICE),
+        (Role.FORMER_FEED, 0, FORMER),
+        (Role.OTHER, 0, OTHER),
     ]
 
 
 def test_the_feed_key_may_be_named_by_its_subkey() -> None:
-    assert shown([PRESENT], replace(DUTIES, feed=SUBKEY), NOW)[0].role == "Feed key"
+    assert shown([PRESENT], replace(DUTIES, feed=SUBKEY), NOW)[0].role is Role.FEED
 
 
 def test_of_several_predecessors_the_last_comes_first() -> None:
@@ -80,14 +80,14 @@ def test_of_several_predecessors_the_last_comes_first() -> None:
 def test_without_the_feed_key_no_key_is_its_predecessor(feed: str | None) -> None:
     keys = [each for each in EVERYTHING if each.certificate.fingerprint != NEXT]
     roles = [each.role for each in shown(keys, replace(DUTIES, feed=feed), NOW)]
-    assert roles == ["Canary signer 1 of 2", "Canary signer 2 of 2", "Other key", "Other key", "Other key"]
+    assert roles == [Role.CANARY, Role.CANARY, Role.OTHER, Role.OTHER, Role.OTHER]
 
 
 def test_a_revoked_key_keeps_its_names_and_is_never_the_next_one() -> None:
     revoked = key(NEXT, "New feeds <feeds@p.example>", age=1, is_revoked=True)
     found = shown([PRESENT, revoked], DUTIES, NOW)[1]
     assert (found.role, found.state, found.user_ids) == (
-        "Former feed key",
+        Role.FORMER_FEED,
         State.REVOKED,
         ("New feeds <feeds@p.example>",),
     )

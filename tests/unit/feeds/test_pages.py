@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 
 import pytest
 
 from feeds import pages
-from feeds.pages import FOLDER, Link, Site, assets, day, grouped
+from feeds.pages import FOLDER, Link, Site, assets, grouped, segment, web_address
 
 SHEET = (FOLDER / "site.css").read_text()
 #: Text and what it stands on; WCAG 2.2, 1.4.3 wants 4.5.
 PAIRS = [
     *((ink, paper) for ink in ("ink", "ink-quiet", "accent") for paper in ("paper", "surface", "sunken")),
     ("accent-ink", "accent"),
-    *((tone, f"{tone}-paper") for tone in ("good", "warn", "bad")),
+    *((tone, f"{tone}-paper") for tone in ("good", "warn", "bad", "info")),
     *(("ink", f"{tone}-paper") for tone in ("warn", "bad", "neutral")),
 ]
 ENOUGH = 4.5
+#: Bars and what they stand on; WCAG 2.2, 1.4.11 wants 3.
+BARS, ENOUGH_FOR_BARS = ("good", "info", "warn", "partial", "bad", "silent"), 3
 
 
 def colours(scheme: str) -> dict[str, str]:
@@ -34,12 +35,23 @@ def luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
+def contrast(one: str, other: str, scheme: str) -> float:
+    known = colours(scheme)
+    lighter, darker = sorted((luminance(known[one]), luminance(known[other])), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("ink", "paper"), PAIRS)
 def test_text_can_be_read_in_light_and_dark(ink: str, paper: str, scheme: str) -> None:
-    known = colours(scheme)
-    lighter, darker = sorted((luminance(known[ink]), luminance(known[paper])), reverse=True)
-    assert (lighter + 0.05) / (darker + 0.05) >= ENOUGH
+    assert contrast(ink, paper, scheme) >= ENOUGH
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("bar", BARS)
+@pytest.mark.parametrize("paper", ["surface", "paper"])
+def test_bars_can_be_seen_in_light_and_dark(bar: str, paper: str, scheme: str) -> None:
+    assert contrast(f"bar-{bar}", paper, scheme) >= ENOUGH_FOR_BARS
 
 
 def test_every_colour_has_a_dark_twin() -> None:
@@ -85,11 +97,56 @@ def test_the_onion_service_is_pointed_to_page_by_page() -> None:
     assert "Onion-Location" not in SITE.headers("/pgp/")
 
 
+@pytest.mark.parametrize(
+    ("policy", "scripts", "forms"),
+    [(pages.POLICY, False, False), (pages.LIVE_POLICY, True, False), (pages.SEARCH_POLICY, False, True)],
+)
+def test_a_policy_lets_a_page_do_what_it_needs(policy: str, *, scripts: bool, forms: bool) -> None:
+    allowed = dict(each.split(" ", 1) for each in policy.split("; "))
+    assert len(allowed) == policy.count(";") + 1
+    assert allowed["default-src"] == "'none'"
+    assert ("script-src" in allowed, "connect-src" in allowed) == (scripts, scripts)
+    assert allowed["form-action"] == ("'self'" if forms else "'none'")
+    assert set(allowed.values()) <= {"'none'", "'self'"}
+
+
 def test_files_stand_below_what_they_are() -> None:
-    assert [route.path for route in assets()] == [f"{pages.ASSETS}/site.css", f"{pages.ASSETS}/icon.svg"]
+    assert [route.path for route in assets()] == [
+        f"{pages.ASSETS}/{name}" for name in ("site.css", "icon.svg", "site.js")
+    ]
     assert re.fullmatch(r"/pages/[0-9a-f]{16}", pages.ASSETS)
 
 
-def test_dates_and_fingerprints_are_written_for_people() -> None:
-    assert day(datetime(2026, 11, 1, tzinfo=UTC)) == "1 November 2026"
+def test_fingerprints_are_written_for_people() -> None:
     assert " ".join(grouped("0123456789ABCDEF" * 2 + "01234567")) == "0123 4567 89AB CDEF 0123 4567 89AB CDEF 0123 4567"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("inc_2026_1107", "inc_2026_1107"),
+        ("a/b?c#d", "a%2Fb%3Fc%23d"),
+        ("..", "%2E%2E"),
+        (".", "%2E"),
+        ("a..b", "a..b"),
+        ("å", "%C3%A5"),
+    ],
+)
+def test_an_id_is_one_segment_of_a_path(text: str, expected: str) -> None:
+    assert segment(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "is_one"),
+    [
+        ("https://p.example/", True),
+        ("http://p.example/", True),
+        ("javascript:alert(1)", False),
+        ("//p.example", False),
+        ("telnet://p.example", False),
+        (7, False),
+        (None, False),
+    ],
+)
+def test_a_link_leads_to_the_web_alone(value: object, *, is_one: bool) -> None:
+    assert web_address(value) == (value if is_one else "")

@@ -15,7 +15,7 @@ import jsonschema
 import orjson
 import pytest
 
-from consumers import credential_records, decode
+from consumers import credential_records, decode, telemetry
 from consumers.catalogue import ALSO_ACCEPTED, CATALOGUE, DOCUMENTED
 from consumers.deadletters import Rejected, dead_letter
 from consumers.decode import InvalidRecordError, Reason
@@ -23,8 +23,7 @@ from feeds import canary_reminders
 from feeds.canary_reminders import Reminder
 from publisher import failures
 from publisher.api import audit
-from publisher.asyncapi import document
-from publisher.asyncapi.document import TELEMETRY
+from publisher.asyncapi import document, parts
 from publisher.deliveries import Dropped
 from publisher.endpoint_failures import Disabled
 from runtime.settings import load
@@ -82,11 +81,12 @@ def test_topics_have_the_names_of_the_configuration() -> None:
         kafka_topic_credentials="b",
         kafka_topic_dead_letters="c",
         kafka_topic_announcements="d",
+        kafka_topic_telemetry="e",
     )
     described = document(settings)
     assert {name: channel["address"] for name, channel in described["channels"].items()} == {
         "events": "a",
-        "telemetry": TELEMETRY,
+        "telemetry": "e",
         "credentials": "b",
         "deadletters": "c",
         "announcements": "d",
@@ -167,6 +167,26 @@ def test_a_credential_is_decoded_and_needs_what_is_required() -> None:
 def test_every_member_a_credential_may_have_is_described() -> None:
     described = MESSAGES["credential"]["payload"]["properties"].keys()
     assert described == credential_records._Value.model_fields.keys()
+
+
+@pytest.mark.parametrize("kind", telemetry.TYPES)
+def test_telemetry_is_decoded_and_needs_what_is_required(kind: str) -> None:
+    message = MESSAGES[kind]
+    [example] = message["examples"]
+    assert telemetry.decode(as_record(example), now=parts.A_TIME).type == kind
+    assert message["payload"]["properties"].keys() == telemetry.MODELS[kind].model_fields.keys()
+    for member in example["payload"]:
+        broken = {key: value for key, value in example["payload"].items() if key != member}
+        try:
+            telemetry.decode(as_record({"payload": broken}), now=parts.A_TIME)
+        except InvalidRecordError:
+            with pytest.raises(jsonschema.ValidationError):
+                check(message["payload"], broken)
+        else:
+            check(message["payload"], broken)
+    more = {"payload": {**example["payload"], "something_new": 1}}
+    check(message["payload"], more["payload"])
+    telemetry.decode(as_record(more), now=parts.A_TIME)
 
 
 @pytest.mark.parametrize("limit", [None, 2])

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from multidict import MultiDict
 from openapi_spec_validator import validate
 
-from feeds import canary_routes
 from publisher.api import listing
 from publisher.api.errors import ApiError
-from publisher.api.openapi import document, encoded
+from publisher.api.openapi import document, encoded, feeds
 from publisher.api.operations import OPERATIONS
 from tests.support.described import DOCUMENTS, NORDBASTION, PROFILES, TINY, URL, at, check, operation_of, resolved, walk
 
@@ -114,7 +113,7 @@ def test_every_operation_is_described_and_only_the_public_routes_besides(name: s
     }
     assert table.items() <= described.items()
     public = {("/health", "get"), ("/health/live", "get"), ("/health/ready", "get"), (f"{base}/openapi.json", "get")}
-    public |= {(base + route.path, "get") for route in canary_routes.DESCRIBED}
+    public |= {(base + route.path, "get") for route in feeds.DESCRIBED}
     assert described.keys() - table.keys() == public
 
 
@@ -173,7 +172,7 @@ def answers(described: dict[str, Any], schema: dict[str, Any]) -> st.SearchStrat
         return st.integers(schema["minimum"], min(schema["maximum"], 10_000_000)).map(str)
     if schema.get("format") == "date-time":
         return st.datetimes().map(lambda moment: f"{moment:%Y}".zfill(4) + f"{moment:-%m-%dT%H:%M:%SZ}")
-    return st.sampled_from(schema["enum"])
+    return st.sampled_from(schema.get("enum") or schema["examples"])
 
 
 @both

@@ -50,6 +50,7 @@ def test_nothing_set_gives_the_contracts_defaults() -> None:
     assert (made.retries, made.window, made.attempt_timeout) == (3, 3600, 15)
     assert (made.kafka_topic_events, made.kafka_topic_dead_letters) == ("controlplane.events", "heliograph.deadletters")
     assert made.kafka_topic_announcements == "heliograph.events"
+    assert made.kafka_topic_telemetry == "computeapi.telemetry"
     assert made.database_url is None
     assert made.egress_allow == ()
     assert made.egress_ports == (443, 8443)

@@ -1,0 +1,205 @@
+"""The peering record: what was told of it -> what is announced now, since when, and by whom. Pure.
+
+Changes come late, twice and in any order. What counts is when they happened: a subject's state is that of its last
+change, and holds since the first of the changes that say the same without one in between that says another thing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from bisect import bisect_left, bisect_right
+from datetime import UTC
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from feeds import peering_record
+from feeds.models import PeeringDocument, Prefix, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Kind = Literal["prefix", "session"]
+PrefixStatus = Literal["announced", "withdrawn"]
+Status = PrefixStatus | Literal["up", "down"]
+Match = Literal["exact", "covering", "more_specific"]
+
+#: What a change makes of its subject; any other word makes nothing of it.
+STATUS: Mapping[tuple[str, str], Status] = {
+    ("prefix", "announce"): "announced",
+    ("prefix", "withdraw"): "withdrawn",
+    ("session", "session_up"): "up",
+    ("session", "session_down"): "down",
+}
+ANNOUNCED: Status = "announced"
+IS_THERE: frozenset[Status] = frozenset({"announced", "up"})
+#: What is no longer there is kept in the document while it is among so many, the newest; the history has all.
+MOST_GONE = 5_000
+#: Characters of the longest way to write a prefix, and some.
+LONGEST = 64
+
+
+class Change(NamedTuple):
+    """A change as it is stored: `subject` is a prefix in canonical text, or a session's name.
+
+    `other_asn` is the AS it names: of a prefix its origin, of a session the peer's. `place` is its own in its event.
+    """
+
+    happened_at: datetime
+    event_id: str
+    source: str
+    place: int
+    kind: Kind
+    subject: str
+    op: str
+    other_asn: int | None = None
+
+    @property
+    def status(self) -> Status | None:
+        """What it makes of its subject."""
+        return STATUS.get((self.kind, self.op))
+
+
+class Record(NamedTuple):
+    """A network's record: the fields that may be published, and whose it is."""
+
+    asn: int
+    happened_at: datetime
+    fields: Mapping[str, Any]
+
+
+class Facts(NamedTuple):
+    """What a document is made from.
+
+    `changes` are all there are, or as many as `standing` needs. `asn` is whose the last of all of them was.
+    """
+
+    changes: Sequence[Change] = ()
+    record: Record | None = None
+    asn: int | None = None
+
+
+class Standing(NamedTuple):
+    """How a subject stands since when; `other_asn` is the AS that was named last."""
+
+    status: Status
+    since: datetime
+    other_asn: int | None
+
+
+class Found(NamedTuple):
+    """A prefix of the record, and why it answers a question; None where nothing was asked."""
+
+    prefix: Prefix
+    match: Match | None
+
+
+#: The order of changes: a withdrawal and an announcement in one event stand in theirs.
+in_order = attrgetter("happened_at", "event_id", "source", "place")
+
+
+def build(facts: Facts, *, provider: str, now: datetime) -> PeeringDocument:
+    """Return the document of a provider; the same facts give the same one all day (UTC).
+
+    What only repeats what is known does not move `as_of`, and moments ahead of `now` have no part in it.
+    """
+    record = facts.record
+    asn = record.asn if record else facts.asn
+    held = _kept(standing(facts.changes))
+    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    moments = [each.since for _, each in held] + ([record.happened_at] if record else [])
+    return PeeringDocument(
+        provider=provider,
+        as_of=max((each for each in moments if day < each <= now), default=day),
+        net=peering_record.complete(record.fields if record else {}, asn=asn, name=provider),
+        prefixes=sorted(
+            (
+                Prefix.model_validate(
+                    {"prefix": subject, "origin_asn": each.other_asn, "status": each.status, "since": each.since}
+                )
+                for (kind, subject), each in held
+                if kind == "prefix"
+            ),
+            key=_order,
+        ),
+        sessions=sorted(
+            (
+                Session.model_validate(
+                    {"session": subject, "peer_asn": each.other_asn, "status": each.status, "since": each.since}
+                )
+                for (kind, subject), each in held
+                if kind == "session"
+            ),
+            key=attrgetter("session"),
+        ),
+    )
+
+
+def standing(changes: Iterable[Change]) -> dict[tuple[Kind, str], Standing]:
+    """Return how every subject stands, by kind and name, whatever order the changes come in."""
+    held: dict[tuple[Kind, str], Standing] = {}
+    for change in sorted(changes, key=in_order):
+        if (status := change.status) is None:
+            continue
+        key = change.kind, change.subject
+        before = held.get(key)
+        since = before.since if before and before.status == status else change.happened_at
+        named = change.other_asn if change.other_asn is not None or before is None else before.other_asn
+        held[key] = Standing(status, since, named)
+    return held
+
+
+def network(text: str) -> Network:
+    """Return a prefix, or an address as one of full length; raises ValueError for what is neither."""
+    if len(text) > LONGEST or "%" in text:  # a zone is of somebody's machine
+        raise ValueError("is no prefix and no address")
+    return ipaddress.ip_network(text)
+
+
+def find(document: PeeringDocument, wanted: Network) -> list[Found]:
+    """Return what the record has of a prefix, or of an address as one of full length, in the order of the document.
+
+    The prefix itself, announced or not; where it is not announced the longest announced one that covers it; and
+    everything within it. A few comparisons among thousands, not a look at each.
+    """
+    prefixes = document.prefixes
+    at = bisect_left(prefixes, _place(wanted), key=_order)
+    end = bisect_right(prefixes, _last(wanted), key=_order)
+    within = prefixes[at:end]
+    exact = within[:1] if within and within[0].prefix == str(wanted) else []
+    found = [Found(each, "exact") for each in exact]
+    if not any(each.status == ANNOUNCED for each in exact):
+        found = [*_covering(prefixes, wanted), *found]
+    return found + [Found(each, "more_specific") for each in within[len(exact) :]]
+
+
+def _covering(prefixes: Sequence[Prefix], wanted: Network) -> Iterator[Found]:
+    """Yield the longest announced prefix around another, if there is one."""
+    announced = {each.prefix: each for each in prefixes if each.status == ANNOUNCED}
+    for length in range(wanted.prefixlen - 1, -1, -1):
+        found = announced.get(str(wanted.supernet(new_prefix=length)))
+        if found is not None:
+            yield Found(found, "covering")
+            return
+
+
+def _kept(held: Mapping[tuple[Kind, str], Standing]) -> list[tuple[tuple[Kind, str], Standing]]:
+    """Return what is there, and of what is gone the newest; of those of one moment the first by name."""
+    gone = [(key, each) for key, each in held.items() if each.status not in IS_THERE]
+    gone.sort(key=lambda item: (-item[1].since.timestamp(), item[0]))
+    return [(key, each) for key, each in held.items() if each.status in IS_THERE] + gone[:MOST_GONE]
+
+
+def _order(prefix: Prefix) -> tuple[int, int, int]:
+    return _place(ipaddress.ip_network(prefix.prefix))
+
+
+def _place(network: Network) -> tuple[int, int, int]:
+    """Return where a prefix stands: by family, address, length."""
+    return network.version, int(network.network_address), network.prefixlen
+
+
+def _last(network: Network) -> tuple[int, int, int]:
+    """Return the last place within a prefix."""
+    return network.version, int(network.broadcast_address), network.max_prefixlen

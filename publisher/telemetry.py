@@ -1,0 +1,92 @@
+"""The intake of telemetry put together: what the compute API says of itself, beside the events and never in their way.
+
+It walks by itself: a group, a loop and a limit of its own, so that a flood of reports, or of bad ones, holds up no
+webhook. What it shares with the intake of events are the metrics and the dead letters.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from consumers import broker, telemetry
+from consumers.deadletters import DeadLetterLimit
+from consumers.loop import Loop
+from publisher.intake import CLOSE_GRACE
+from runtime.lifecycle import close_within
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AsyncExitStack
+
+    from consumers.deadletters import DeadLetters
+    from consumers.decode import Record
+    from consumers.loop import HandlerOf
+    from consumers.metrics import ConsumerMetrics
+    from consumers.telemetry import Telemetry
+    from runtime.clock import Clock
+    from runtime.database import Connection, Pool
+    from runtime.settings import Settings
+
+#: Behind the name of the group that reads events: groups with one name share out all their topics.
+GROUP = "-telemetry"
+
+
+class TelemetryIntake(NamedTuple):
+    """What polls, and what is done with it."""
+
+    consumer: broker.KafkaConsumer
+    loop: Loop[Telemetry]
+
+
+async def open_telemetry(
+    settings: Settings,
+    stack: AsyncExitStack,
+    *,
+    pool: Pool,
+    handlers: Sequence[HandlerOf[Telemetry]],
+    dead_letters: DeadLetters,
+    metrics: ConsumerMetrics,
+    clock: Clock,
+) -> TelemetryIntake:
+    """Connect and join the group; raises `UnreachableError`. `stack` leaves it: to be done when the loop has ended.
+
+    A record may be handed to `handlers` more than once. All of them see all telemetry, in one transaction a batch.
+    """
+    consumer = broker.KafkaConsumer(
+        settings, [settings.kafka_topic_telemetry], metrics.rebalances.inc, group=settings.kafka_group + GROUP
+    )
+    stack.push_async_callback(close_within, CLOSE_GRACE, consumer.stop)
+    await broker.start_patiently(consumer, settings)
+    return TelemetryIntake(
+        consumer,
+        Loop(
+            consumer=consumer,
+            pool=pool,
+            decode=partial(_decode, clock, settings.kafka_record_bytes),
+            admit=_admit_all,
+            handlers=handlers,
+            dead_letters=dead_letters,
+            limit=DeadLetterLimit(
+                clock,
+                share=settings.dead_letter_share,
+                window=settings.dead_letter_window,
+                minimum=settings.dead_letter_minimum,
+            ),
+            metrics=metrics,
+            appetite=partial(_appetite, settings.kafka_batch),
+        ),
+    )
+
+
+def _decode(clock: Clock, max_bytes: int, record: Record) -> Telemetry:
+    return telemetry.decode(record, now=clock.now(), max_bytes=max_bytes)
+
+
+async def _admit_all(_: Connection, records: Sequence[Telemetry]) -> Sequence[Telemetry]:
+    """Take every record for new: they have no ids to be known by."""
+    return records
+
+
+async def _appetite(batch: int) -> int:
+    return batch
