@@ -40,18 +40,26 @@ class Watched(Protocol):
         """The newest canary as it was last judged; the same object for as long as nothing changed."""
         ...
 
+    @property
+    def judged_at(self) -> datetime | None:
+        """When it was, None before the first time."""
+        ...
+
 
 def view(standing: Standing, now: datetime, history_url: str) -> dict[str, Any]:
     """Return what is served of the newest canary: JSON values, null where there is nothing to say.
 
     `number` is its place in the history, which a retirement has too; its `sequence` is null. `state_until` is when the
-    state next changes by itself. `faults` are codes. `threshold` is how many signatures it takes here.
+    state next changes by itself, and the view with it: nothing else in it depends on the time. `retirement` tells a
+    canary that was ended from one whose keys were revoked, which has null there. `faults` are codes. `threshold` is how
+    many signatures it takes here.
     """
     ends = until(standing, now)
     published = standing.published
     return {
         "state": str(standing.state(now)),
         "state_until": ends and moment_text(ends),
+        "retirement": standing.statement and standing.statement.retirement,
         "faults": faults(standing),
         "number": published and published.number,
         **_dates(standing.statement),
@@ -73,11 +81,14 @@ def record(published: Published, *, is_latest: bool) -> dict[str, Any]:
 
 
 def summary(published: Published, *, is_latest: bool) -> dict[str, Any]:
-    """Return a line of the history: JSON values."""
+    """Return a line of the history: JSON values; `acknowledged_removals` are null where the bytes are no statement."""
+    statement = read(published)
     return {
         "number": published.number,
         "is_latest": is_latest,
-        **_dates(read(published)),
+        "is_retirement": statement is not None and statement.is_retirement,
+        "acknowledged_removals": list(statement.acknowledged_removals) if statement else None,
+        **_dates(statement),
         "published_at": moment_text(published.published_at),
         "sha256": published.sha256,
         "signers": [each.fingerprint for each in published.signatures],

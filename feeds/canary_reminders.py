@@ -2,7 +2,8 @@
 
 Announced on the topic the control plane listens to; it writes to people. A row for each reminder, written with the
 announcement, makes it happen once, whichever processes see the day and however often they are started. After a time
-in which nobody looked only the most pressing one is sent.
+in which nobody looked only the most pressing one is sent. What a clock that was ahead has sent does not count once the
+time is right.
 
 Reminders are about a canary that is believed: one that is not, or that has ended, has no deadline. Its state says so.
 """
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from consumers.announcements import Announcement, announce
 from feeds import documents
 from feeds.documents import Feed
-from signer.canary_dates import State
+from signer.canary_dates import SKEW, State
 from signer.statement import moment_text
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ DUE, OVERDUE = "canary.due", "canary.overdue"
 #: Decides the partition, so that they come in order.
 KEY = "canary"
 
-SENT = "SELECT kind FROM canary_reminders WHERE number = $1"
+SENT = "SELECT kind, sent_at FROM canary_reminders WHERE number = $1"
+#: A row of a clock that was ahead is written over, so that the true moment does not pass in silence.
 SEND = """
-INSERT INTO canary_reminders (number, kind, sent_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING number
+INSERT INTO canary_reminders AS known (number, kind, sent_at) VALUES ($1, $2, $3)
+ON CONFLICT (number, kind) DO UPDATE SET sent_at = $3 WHERE known.sent_at > $3::timestamptz + $4::interval
+RETURNING number
 """
 
 
@@ -86,12 +90,13 @@ async def remind(pool: Pool, watch: Watched, clock: Clock) -> None:
     if published is None or statement is None or standing.state(now) in {State.INVALID, State.REVOKED}:
         return
     async with pool.acquire() as connection:
-        sent = [row["kind"] for row in await connection.fetch(SENT, published.number)]
+        rows = await connection.fetch(SENT, published.number)
+        sent = [row["kind"] for row in rows if row["sent_at"] <= now + SKEW]
         reminder = pressing(statement, now, sent)
         if reminder is None:
             return
         async with connection.transaction():
             if await documents.last(connection, Feed.CANARY) != published.number:
                 return  # another one came, and is not judged yet
-            if await connection.fetchval(SEND, published.number, reminder, now) is not None:
+            if await connection.fetchval(SEND, published.number, reminder, now, SKEW) is not None:
                 await announce(connection, [announcement(statement, reminder)])

@@ -7,7 +7,7 @@ found out beforehand, for it takes gpg.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from feeds import documents
 from feeds.documents import Feed
@@ -49,13 +49,31 @@ class Standing:
         return canary_dates.state(self.statement, now, is_valid=not self.faults, is_revoked=is_revoked)
 
 
+class Stored(NamedTuple):
+    """The newest canary and the one before it, as they are stored."""
+
+    newest: Published | None
+    previous: Document | Predecessor
+
+
 async def read(connection: Connection, pins: Pins | None, now: datetime) -> Standing:
-    """Read the newest canary and judge it; raises `PgpError` when gpg or the public keys cannot be had.
+    """Read the newest canary and judge it; raises as `judge` does."""
+    return await judge(await stored(connection), pins, now)
+
+
+async def stored(connection: Connection) -> Stored:
+    """Read what there is to judge."""
+    newest = await documents.latest(connection, Feed.CANARY)
+    return Stored(newest, await predecessor(connection, newest.number) if newest else Predecessor.NONE)
+
+
+async def judge(found: Stored, pins: Pins | None, now: datetime) -> Standing:
+    """Judge the newest canary; raises `PgpError` when gpg or the public keys cannot be had.
 
     Keys count as they were when it was published: one that expired since does not undo what it signed, one that was
     revoked since does. Without `pins` nobody's signature counts.
     """
-    newest = await documents.latest(connection, Feed.CANARY)
+    newest = found.newest
     if newest is None:
         return Standing()
     statement = _statement(newest.content)
@@ -65,7 +83,7 @@ async def read(connection: Connection, pins: Pins | None, now: datetime) -> Stan
         newest.content,
         {each.fingerprint: each.armored for each in newest.signatures},
         now=now,
-        previous=await predecessor(connection, newest.number),
+        previous=found.previous,
         at=judged_at(newest.published_at),
         is_superseded=True,  # lateness is a state, not a fault
     )

@@ -3,13 +3,16 @@
     every second: is there another number?  --yes, or five minutes are over-->  read it and judge it anew
 
 A key may be revoked in the folder of public keys while nothing is published, and a row may be changed under its number:
-so there is a new judgement from time to time. While the database or gpg is away the last one stands, and grows late by
-itself; what has not been judged never takes its place.
+so there is a new judgement from time to time. While the database is away the last one stands, and grows late by itself;
+what has not been judged never takes its place. Where gpg or the public keys fail for long, nobody knows whether it
+still holds: it is not believed any more then. Nor is one that stands in the place of a newer one, which somebody
+removed; a retirement that was seen stays.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from feeds import canary_standing, documents
@@ -17,10 +20,13 @@ from feeds.canary import faults
 from feeds.canary_standing import Standing
 from feeds.documents import Feed
 from runtime.lifecycle import first_of, reason_of
+from signer.canary_check import Fault, Reason
+from signer.faults import PgpError
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+    from datetime import datetime
 
     from runtime.clock import Clock
     from runtime.database import Pool
@@ -30,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at the newest number, and two judgements at the most.
 INTERVAL, JUDGED_FOR = 1.0, 300.0
+#: Seconds for which a canary is believed that could not be judged anew.
+UNJUDGED_FOR = 3600.0
 #: Seconds between two tries while they fail.
 LONGEST_PAUSE = 30.0
 
@@ -57,6 +65,7 @@ class CanaryWatch:
         self._standing = Standing()
         self._judged_at = 0.0
         self._is_away = False
+        self.judged_at: datetime | None = None
 
     @property
     def standing(self) -> Standing:
@@ -69,8 +78,10 @@ class CanaryWatch:
         To be awaited once before anything is served: until then there seems to be none.
         """
         async with self._pool.acquire() as connection:
-            found = await canary_standing.read(connection, self._pins, self._clock.now())
-        self._judged_at = self._clock.monotonic()
+            stored = await canary_standing.stored(connection)
+        now = self._clock.now()
+        found = _not_behind(self._standing, await canary_standing.judge(stored, self._pins, now))
+        self._judged_at, self.judged_at = self._clock.monotonic(), now
         if found != self._standing:
             self._take(found)
 
@@ -95,11 +106,22 @@ class CanaryWatch:
                     logger.warning("the canary stands as last judged: it cannot be looked at (%s)", reason_of(error))
                 logger.debug("why it cannot be looked at", exc_info=True)
                 self._is_away = True
+                self._doubt(error)
             else:
                 pause = self._interval
                 if self._is_away:
                     logger.info("the canary can be looked at again")
                 self._is_away = False
+
+    def _doubt(self, error: Exception) -> None:
+        """Believe nothing any more that could not be judged for long, unless it is the database that is away."""
+        standing = self._standing
+        is_known = any(fault.reason is Reason.NOT_JUDGED for fault in standing.faults)
+        if not isinstance(error, PgpError) or standing.published is None or is_known:
+            return
+        if self._clock.monotonic() - self._judged_at >= UNJUDGED_FOR:
+            fault = Fault(Reason.NOT_JUDGED, f"it could not be checked for an hour ({error})")
+            self._take(replace(standing, faults=(*standing.faults, fault)))
 
     def _take(self, found: Standing) -> None:
         self._standing = found
@@ -110,3 +132,20 @@ class CanaryWatch:
         else:
             logger.info("canary %d is the newest", found.published.number)
         self._on_change()
+
+
+def _not_behind(known: Standing, found: Standing) -> Standing:
+    """Return what was found, unless it is older than what is known, or is gone: then what is known, not to be believed.
+
+    A retirement that was believed stays what it is: it ends the canary for good. Pure.
+    """
+    before, after = known.published, found.published
+    if before is None or (after is not None and after.number >= before.number):
+        return found
+    logger.error("canary %d was there, and is gone: somebody removed what was published", before.number)
+    if any(fault.reason is Reason.ROLLED_BACK for fault in known.faults):
+        return known
+    if known.statement is not None and known.statement.is_retirement and not known.faults:
+        return known
+    fault = Fault(Reason.ROLLED_BACK, f"canary {before.number} is stored no more")
+    return replace(known, faults=(*known.faults, fault))

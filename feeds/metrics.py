@@ -51,6 +51,11 @@ class CanaryMetrics(Collector):
         issued, due, expiry = (
             (statement.issued_at, statement.next_due, statement.expires_at) if statement else (None, None, None)
         )
+        yield GaugeMetricFamily(
+            "heliograph_canary_judged_timestamp_seconds",
+            "When the newest canary's signatures were last checked",
+            value=_seconds(self._watch.judged_at),
+        )
         for name, meaning, moment in (
             ("issued", "When the newest canary says it was issued", issued),
             ("next_due", "When the next canary is due", due),

@@ -37,7 +37,10 @@ class ClearSigner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Contacts:
-    """What a provider says: URIs, the best way first; languages as in `Accept-Language`."""
+    """What a provider says: URIs, the best way first; languages as in `Accept-Language`.
+
+    `encryption` is where a key is that one can encrypt to. The keys at `/pgp/` are not: they sign, and nothing else.
+    """
 
     contact: Sequence[str]
     policy: str | None = None
@@ -59,7 +62,7 @@ def text(contacts: Contacts, public_url: str, now: datetime) -> bytes:
     fields = [
         *(("Contact", each) for each in contacts.contact),
         ("Expires", f"{day + HOLDS:%Y-%m-%dT%H:%M:%SZ}"),
-        ("Encryption", contacts.encryption or f"{public_url}/pgp/keys.asc"),
+        ("Encryption", contacts.encryption),
         ("Acknowledgments", contacts.acknowledgments),
         ("Preferred-Languages", ", ".join(contacts.languages)),
         ("Canonical", f"{public_url}/.well-known/security.txt"),

@@ -30,7 +30,7 @@ from publisher.cli import (
     verify,
     webhook,
 )
-from publisher.cli.context import CommandError, CommandUsageError, Context
+from publisher.cli.context import CommandError, CommandUsageError, Context, printable, say
 from publisher.profiles import ProfileError
 from publisher.roles import NotReadyError
 from publisher.secrets import SealError
@@ -102,7 +102,8 @@ def run(arguments: list[str]) -> int:
         return EXIT_INTERRUPTED
     except Exception as error:
         if "--debug" in arguments:
-            traceback.print_exception(error)
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                say(line, err=True)
         text, code = _last_words(error)
         print(text, file=sys.stderr)  # noqa: T201 - stderr is where errors go, logging or not
     return code if isinstance(code, int) else EXIT_DONE
@@ -120,6 +121,7 @@ def _last_words(error: Exception) -> tuple[str, int]:
     if isinstance(error, TyperException):
         code = error.exit_code
         text = error.format_message().replace("Value error, ", "")  # what typer's own validation leaves in front
+        text = " ".join(text.split())  # it lists choices on lines of their own
     elif isinstance(error, USAGE_ERRORS):
         text, code = str(error), EXIT_USAGE
     elif isinstance(error, FAILURES):
@@ -129,7 +131,7 @@ def _last_words(error: Exception) -> tuple[str, int]:
     else:  # a bug is still one line, and says how to see more
         text = f"{type(error).__name__}: {reason_of(error)} (this is a bug; --debug shows where)"
         code = EXIT_FAILED
-    return f"heliograph: {text or type(error).__name__}", code
+    return f"heliograph: {printable(text) or type(error).__name__}", code
 
 
 def _global_options_first(arguments: list[str]) -> list[str]:

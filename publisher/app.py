@@ -276,7 +276,7 @@ class Service:
             pool=pool,
             directory=directory,
             worker=self._worker,
-            before=[CanaryGuard(pinned=self._settings.canary_keys, public_url=self._settings.public_url)],
+            before=[self._canary_guard()],
             offered=self._profile.events.types,
             full=self._quota.full,
             ids=self._ids,
@@ -288,6 +288,11 @@ class Service:
         self._stack.push_async_callback(self._leave_group)
         await broker.start_patiently(self._consumer, self._settings)
         self._health.add("intake", self._check_intake)
+
+    def _canary_guard(self) -> CanaryGuard:
+        public_url = self._settings.public_url.rstrip("/")
+        location = f"{public_url}{self._profile.base}/transparency/canary"
+        return CanaryGuard(pinned=self._settings.canary_keys, source=public_url, location=location)
 
     async def _open_credentials(self, pool: Pool) -> None:
         """Know every credential before the first request; without Kafka somebody else keeps the table."""

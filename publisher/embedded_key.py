@@ -62,5 +62,6 @@ async def _key_of(home: Path, keys: Path, settings: Settings) -> str:
         profile = profiles.load(settings.profile)
         name = profile.site.name if profile.site else profile.title
         fingerprint = await maker.make(f"{name} feeds", f"feeds@{host}", EXPIRES, has_passphrase=False)
+        await maker.drop_primary(fingerprint)
         (keys / f"feed-{fingerprint[-16:]}.asc").write_bytes(await maker.export(fingerprint, armored=True))
         return fingerprint

@@ -14,7 +14,7 @@ from publisher.roles import NotReadyError
 from runtime.settings import variable
 from signer import canary_secrets
 from signer.canary_judge import Pins
-from signer.faults import PgpError
+from signer.faults import GpgUnavailableError, PgpError
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -53,16 +53,21 @@ async def check_topics(settings: Settings, needed: AbstractSet[str]) -> None:
 async def check_canary_keys(settings: Settings) -> Pins | None:
     """Return whose signatures a canary needs, None where no key is pinned.
 
-    Raises `NotReadyError` when one of those keys' secret part is in a keyring this process can read, or its public part
-    is not in the folder of public keys; `SettingsError` when there is no such folder.
+    Raises `NotReadyError` when one of those keys' secret part is in a keyring this process can read, when its public
+    part is not in the folder of public keys, when that folder will not do; `SettingsError` when none is named.
     """
     pins = Pins.of(settings)
     if pins is None:
         return None
     try:
         keygrips = await pins.keygrips()
+    except GpgUnavailableError as error:
+        raise NotReadyError(f"{variable('canary_keys')}: cannot be looked at: {error}") from None
     except PgpError as error:
-        raise NotReadyError(f"{variable('canary_keys')}: {error}") from None
-    if held := canary_secrets.find(canary_secrets.keyrings(os.environ, settings.gnupghome), keygrips):
+        raise NotReadyError(
+            f"{variable('public_keys')}: {error}; that folder holds public keys alone, as gpg --armor --export writes "
+            f"them, and each of {variable('canary_keys')} among them"
+        ) from None
+    if held := await canary_secrets.find(canary_secrets.keyrings(os.environ, settings.gnupghome), keygrips):
         raise NotReadyError(f"{variable('canary_keys')}: {held}")
     return pins

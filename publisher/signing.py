@@ -16,9 +16,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from publisher.roles import NotReadyError
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, cancel
+from runtime.settings import variable
 from signer.child import child
 from signer.client import SignerClient
+from signer.faults import AgentError, GpgUnavailableError, PgpError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -52,15 +55,25 @@ async def open_signer(
         if socket is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hg-", ignore_cleanup_errors=True))
             socket = Path(folder) / "signer.sock"
-        async with child(
+        signing = child(
             socket=socket,
             home=settings.gnupghome,
             fingerprint=settings.feed_key,
             canary=settings.canary_keys,
             log_level=settings.log_level,
             log_format=settings.log_format,
-        ):
+        )
+        async with contextlib.AsyncExitStack() as running:
+            try:
+                await running.enter_async_context(signing)
+            except AgentError as error:
+                raise AgentError(f"{_settings_of_it()}: {error}") from None
             yield SignerClient(socket, metrics=metrics, clock=clock, timeout=TIMEOUT)
+
+
+def _settings_of_it() -> str:
+    """Name what the signing process was started with."""
+    return f"{variable('gnupghome')}, {variable('feed_key')}"
 
 
 class SigningService:
@@ -85,7 +98,7 @@ class SigningService:
         return {"ready": True, "signer": str(self._settings.signer_socket or "passed by systemd")}
 
     async def __aenter__(self) -> Self:
-        """Listen; raises `AgentError` or `PgpError`."""
+        """Listen; raises `AgentError`, `NotReadyError` for a keyring or a key that will not do, or `PgpError`."""
         settings = self._settings
         assert settings.gnupghome is not None  # noqa: S101 - required above
         assert settings.feed_key is not None  # noqa: S101 - required above
@@ -107,7 +120,12 @@ class SigningService:
         await asyncio.wait((self._serving, waiting), return_when=asyncio.FIRST_COMPLETED)
         await cancel(waiting)
         if self._serving.done():
-            self._serving.result()
+            try:
+                self._serving.result()
+            except GpgUnavailableError:
+                raise
+            except PgpError as error:
+                raise NotReadyError(f"{_settings_of_it()}: {error}") from None
         return self
 
     async def __aexit__(

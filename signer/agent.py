@@ -25,7 +25,7 @@ import uvloop
 
 from runtime import logs, settings
 from runtime.clock import SystemClock
-from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, reason_of, stop_on_signals
+from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, cancel, reason_of, stop_on_signals
 from signer import feed_key, protocol
 from signer.faults import AgentError, BusyError, NotClearSignableError, PgpError
 from signer.pgp import Keyring
@@ -90,9 +90,12 @@ class Agent:
             writer.close()
 
     async def close(self) -> None:
-        """Let what is under way end, for a while."""
+        """Let what is under way end, for a while; then kill the gpg it waits for."""
         if self._open:
             await asyncio.wait(self._open, timeout=self._limits.drain)
+        if self._open:
+            self._keyring.abort()
+            await asyncio.wait(self._open, timeout=self._limits.transfer)
         for task in self._open:
             task.cancel()
 
@@ -104,7 +107,13 @@ class Agent:
                 request = await protocol.read_request(reader)
         except FrameError as error:
             return Refused(error.reason, str(error))
-        return await self._answer(request)
+        answering = asyncio.create_task(self._answer(request))
+        gone = asyncio.create_task(reader.read(1))  # a client has nothing more to say: it waits, or it has left
+        try:
+            await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
+            return answering.result() if answering.done() else None
+        finally:  # who has left gives up its place in the queue
+            await cancel(answering, gone)
 
     async def _answer(self, request: Request) -> Reply:
         if isinstance(request, protocol.AskPublicKey):

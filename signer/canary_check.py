@@ -41,6 +41,9 @@ class Reason(enum.StrEnum):
     STALE_PROOFS = "stale_proofs"
     VANISHED = "vanished"
     NOT_VANISHED = "not_vanished"
+    #: Not of a canary but of who holds it: a newer one was there, and is gone; it could not be checked for long.
+    ROLLED_BACK = "rolled_back"
+    NOT_JUDGED = "not_judged"
 
 
 class Standing(enum.StrEnum):

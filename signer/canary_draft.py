@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,13 @@ _AFFIRMATIONS = TypeAdapter(tuple[Affirmation, ...])
 
 
 class DraftError(ValueError):
-    """What was given makes no statement; the text is one line."""
+    """What was given makes no statement; the text is one line, and begins with the `field` where it is that one's."""
+
+    def __init__(self, text: str, field: str = "") -> None:
+        """`text` is what is wrong, with `field` or with all together."""
+        super().__init__(f"{field}: {text}" if field else text)
+        self.field = field
+        self.text = text
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +106,21 @@ def _made(**fields: Any) -> Statement:  # noqa: ANN401 - the model checks each
     try:
         return Statement(**fields)
     except ValidationError as error:
-        raise DraftError(first_fault(error)) from None
+        raise _fault(error, fields) from None
+
+
+def _fault(error: ValidationError, given: dict[str, Any]) -> DraftError:
+    """Say what is wrong first, in words for whoever gave it."""
+    where = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
+    said = first_fault(error)
+    field = str(where[0]) if where else re.split(r"\W", said, maxsplit=1)[0]
+    if field not in Statement.model_fields:
+        return DraftError(said)
+    match field, where:
+        case "jurisdictions", (_, int(position)):
+            text = f"{given[field][position]!r} is not an ISO 3166 code, such as SE or US-NY"
+        case "threshold", _:
+            text = f"is {given[field]}, of {len(given['signers'])} signers"
+        case _:
+            text = said.partition(": ")[2] or said
+    return DraftError(text, field)

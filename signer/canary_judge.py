@@ -58,7 +58,7 @@ class Pins:
         Raises `PgpError` when gpg cannot be asked or a public key cannot be read.
         """
         async with Keyring() as keyring:
-            await published.take(keyring, self.folder)
+            await published.take_needed(keyring, self.folder, self.fingerprints)
             signed = await read_signatures(keyring, content, signatures, at=at)
         return check(
             content, signed, pinned=self.fingerprints, threshold=self.threshold, now=now, previous=previous,

@@ -1,8 +1,9 @@
 """How everybody else has things signed: asks the signing process, and remembers what it answered.
 
-A content is signed once: signatures are kept by kind and SHA-256, and callers that ask for the same at the same time
-share one answer. Only a signer that cannot be reached, or goes away before it answers, is asked again: the connection
-is local, so that means it is being started.
+A document is signed once: signatures are kept by kind and SHA-256, and callers that ask for the same at the same time
+share one answer. Answers of the API are kept only where the caller says that they are public: a clear-signed one holds
+what was signed, perhaps a secret that is shown once. Only a signer that cannot be reached, or goes away before it
+answers, is asked again: the connection is local, so that means it is being started.
 """
 
 from __future__ import annotations
@@ -66,18 +67,18 @@ class SignerClient:
 
     async def sign_document(self, content: bytes) -> bytes:
         """Return the armored detached signature of a feed's document. Raises `SignerError`."""
-        return await self._signed(Kind.FEED_DOCUMENT, content, is_clear=False)
+        return await self._signed(Kind.FEED_DOCUMENT, content, is_clear=False, keeps=True)
 
-    async def detach(self, content: bytes) -> bytes:
+    async def detach(self, content: bytes, *, is_public: bool = False) -> bytes:
         """Return the armored detached signature of an API's answer. Raises `SignerError`."""
-        return await self._signed(Kind.RESPONSE, content, is_clear=False)
+        return await self._signed(Kind.RESPONSE, content, is_clear=False, keeps=is_public)
 
-    async def clearsign(self, content: bytes) -> bytes:
+    async def clearsign(self, content: bytes, *, is_public: bool = False) -> bytes:
         """Return an API's answer as a clear-signed document. Raises `SignerError`.
 
         A content with a line of more than 19,993 bytes is refused (`Refusal.NOT_CLEAR_SIGNABLE`).
         """
-        return await self._signed(Kind.RESPONSE, content, is_clear=True)
+        return await self._signed(Kind.RESPONSE, content, is_clear=True, keeps=is_public)
 
     async def public_key(self) -> PublicKey:
         """Return what signatures are verified with. Raises `SignerError`."""
@@ -93,7 +94,7 @@ class SignerClient:
             raise _error(reply)
         return reply
 
-    async def _signed(self, kind: Kind, content: bytes, *, is_clear: bool) -> bytes:
+    async def _signed(self, kind: Kind, content: bytes, *, is_clear: bool, keeps: bool) -> bytes:
         key = _Key(kind, is_clear, hashlib.sha256(content).digest())
         kept = self._kept.get(key)
         if kept is not None:
@@ -105,7 +106,7 @@ class SignerClient:
                 if kind is Kind.FEED_DOCUMENT
                 else protocol.SignResponse(content, is_clear=is_clear)
             )
-            asking = asyncio.create_task(self._have_signed(key, request))
+            asking = asyncio.create_task(self._have_signed(key, request, keeps=keeps))
             self._asked[key] = asking
             asking.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(asking)  # who is cancelled does not take the answer from the others
@@ -115,7 +116,7 @@ class SignerClient:
         if not done.cancelled():
             done.exception()  # nobody may be left to hear of it
 
-    async def _have_signed(self, key: _Key, request: SignRequest) -> bytes:
+    async def _have_signed(self, key: _Key, request: SignRequest, *, keeps: bool) -> bytes:
         began = self._clock.monotonic()
         result = Result.UNAVAILABLE
         try:
@@ -131,7 +132,8 @@ class SignerClient:
             raise
         finally:
             self._metrics.signatures.labels(key.kind, result).inc()
-        self._kept.put(key, reply.content)
+        if keeps:
+            self._kept.put(key, reply.content)
         return reply.content
 
     async def _ask(self, request: Request) -> Reply:

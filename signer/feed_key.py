@@ -1,5 +1,6 @@
-"""Whether a keyring is fit to sign feeds: it holds the feed key, and no other secret at all.
+"""Whether a keyring is fit to sign feeds: it holds what signs for the feed key, and no other secret at all.
 
+A primary key whose subkey signs is another: it certifies, so it belongs offline. One that signs itself has to be here.
 The canary's keys above all: a service that could sign a canary would be one that can be made to. A secret key whose
 certificate is not in the keyring has no fingerprint there, so whatever is not the feed key's is refused.
 """
@@ -56,6 +57,12 @@ async def admit(keyring: Keyring, fingerprint: str, canary: Collection[str], now
             f"(private-keys-v1.d/{foreign[0]}.key); a signer's keyring holds the feed key alone"
         )
     key = certificates.signing_key(certificate, fingerprint, secrets, now)
+    if key.fingerprint != certificate.fingerprint and certificate.fingerprint in secrets:
+        raise PgpError(
+            f"the keyring {keyring.home} holds the secret part of the feed key's primary key {certificate.fingerprint}"
+            f" (private-keys-v1.d/{certificate.keygrip}.key), and its subkey {key.fingerprint} signs: whoever breaks in"
+            " here would get the whole key; keep the primary offline, and take its secret part away from this machine"
+        )
     ends = [moment for moment in (key.expires_at, certificate.expires_at) if moment is not None]
     return FeedKey(
         primary=certificate.fingerprint,

@@ -85,6 +85,16 @@ class KeyMaker(Keyring):
         await _try_out(secret, primary, subkey, now)
         return Exported(primary, subkey, public, secret)
 
+    async def drop_primary(self, fingerprint: str) -> None:
+        """Take the secret part of a primary key away for good; what is left, a subkey, is what a service has.
+
+        Nobody can prolong that key any more. Raises `PgpError` where the keyring has no such key.
+        """
+        certificate = certificates.of_key(await self.certificates(), fingerprint)
+        # gpg's own way asks a person once more; its agent reads the file at each use
+        secret = self._home / "private-keys-v1.d" / f"{certificate.keygrip}.key"
+        await self._worker.run(lambda: secret.unlink(missing_ok=True))
+
     # --- on the worker --------------------------------------------------------------------------------------------
 
     def _make_primary(self, name: str, email: str, expires: str, *, is_protected: bool) -> str:

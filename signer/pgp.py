@@ -133,8 +133,15 @@ class Keyring:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish what has begun, stop the agents."""
+        """Finish what has begun, or kill it when the context is left by an exception; stop the agents."""
+        if kind is not None:
+            self.abort()
         await self._worker.close(self._close)
+
+    def abort(self) -> None:
+        """Kill the gpg that runs, and let no other begin: calls that wait raise `GpgUnavailableError`."""
+        if self._opened is not None:
+            self._opened.abort()
 
     # --- keys -----------------------------------------------------------------------------------------------------
 

@@ -83,6 +83,8 @@ class Gpg(gnupg.GPG):  # type: ignore[misc] # python-gnupg ships no types
         self._deadline = deadline
         self._record: Record | None = None
         self._is_overdue = False
+        self._is_aborted = False
+        self._running: subprocess.Popen[bytes] | None = None
         self._passed: tuple[int, ...] = ()
         self._home = home
         environ = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
@@ -102,6 +104,8 @@ class Gpg(gnupg.GPG):  # type: ignore[misc] # python-gnupg ships no types
     def run(self, call: Callable[[], object], binary: str | None = None) -> Record:
         """Make one of python-gnupg's calls; return what gpg said. Raises `GpgUnavailableError`."""
         name = binary or self.gpgbinary
+        if self._is_aborted:
+            raise GpgUnavailableError("this keyring is being closed")
         self._record, self._is_overdue = None, False
         try:
             call()
@@ -153,6 +157,9 @@ class Gpg(gnupg.GPG):  # type: ignore[misc] # python-gnupg ships no types
         self, process: subprocess.Popen[bytes], result: Record, writer: object = None, stdin: object = None
     ) -> None:
         self._record = result
+        self._running = process
+        if self._is_aborted:  # in this very moment
+            self._kill(process)
         timer = threading.Timer(self._deadline, self._kill, (process,))
         timer.daemon = True
         timer.start()
@@ -160,6 +167,13 @@ class Gpg(gnupg.GPG):  # type: ignore[misc] # python-gnupg ships no types
             super()._collect_output(process, result, writer, stdin)
         finally:
             timer.cancel()
+            self._running = None
+
+    def abort(self) -> None:
+        """Kill the gpg of the moment, and run no other; from any thread."""
+        self._is_aborted = True
+        if (process := self._running) is not None:
+            self._kill(process)
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is None:

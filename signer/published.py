@@ -6,18 +6,24 @@ revoked or prolonged is replaced there by a copy, without a restart. Secret keys
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from signer import wkd
-from signer.faults import PgpError
+from signer.faults import GpgUnavailableError, PgpError
 from signer.pgp import Keyring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from signer.certificates import Certificate
+
+logger = logging.getLogger(__name__)
 
 #: A file of the folder is no longer.
 MAX_BYTES = 2**20
@@ -62,11 +68,35 @@ async def read(folder: Path | None, extra: bytes | None = None) -> tuple[Publish
 
 async def take(keyring: Keyring, folder: Path) -> None:
     """Import the keys of a folder; raises `PgpError` as `read` does."""
-    for path in _paths(folder):
+    if faults := await _take(keyring, folder):
+        raise faults[0]
+
+
+async def take_needed(keyring: Keyring, folder: Path, needed: Collection[str]) -> None:
+    """Import what a folder has of keys; raises `PgpError` only where one of `needed`, primary fingerprints, is missing.
+
+    A file beside them that will not do is logged: it may not keep anybody from seeing what is revoked.
+    """
+    faults = await _take(keyring, folder)
+    known = {each.fingerprint for each in await keyring.certificates()}
+    if missing := [each for each in needed if each not in known]:
+        raise faults[0] if faults else PgpError(f"the folder of public keys {folder} lacks the key {missing[0]}")
+    for fault in faults:
+        logger.warning("a file of the public keys is left out: %s", fault)
+
+
+async def _take(keyring: Keyring, folder: Path) -> list[PgpError]:
+    """Import what can be; return what is wrong with the rest. Raises `PgpError` for the folder itself."""
+    faults = []
+    for path in await asyncio.to_thread(_paths, folder):
         try:
-            await keyring.import_certificates(_content(path))
+            await keyring.import_certificates(await asyncio.to_thread(_content, path))
+        except GpgUnavailableError:
+            raise
         except PgpError as error:
-            raise PgpError(f"{path}: {error}") from None
+            text = str(error)
+            faults.append(PgpError(text if text.startswith(str(path)) else f"{path}: {text}"))
+    return faults
 
 
 def seen(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
@@ -98,7 +128,10 @@ def _paths(folder: Path) -> list[Path]:
 
 def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # nobody may write to a pipe
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise PgpError(f"{path}: is not a file")
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise PgpError(f"{path}: cannot be read ({error.strerror})") from None

@@ -37,6 +37,8 @@ EARLIEST_YEAR, LATEST_YEAR = 2000, 9000
 SCOPE, JURISDICTIONS = "scope", "jurisdictions"
 #: How much of a fingerprint stands in a file's name: the long key id.
 TAIL = 16
+#: Of a name that is not ours, this much is repeated.
+LONGEST_PLACE = 64
 
 
 class StatementError(ValueError):
@@ -232,8 +234,14 @@ def signature_name(name: str, fingerprint: str) -> str:
 
 
 def first_fault(error: ValidationError) -> str:
-    """Return what is wrong first, and where, in one line."""
+    """Return what is wrong first, and where, in one line; of names that others wrote, what is harmless and short."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(map(str, first["loc"]))
+    where = ".".join(map(_place, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}: {message}" if where else message
+
+
+def _place(part: int | str) -> str:
+    text = str(part)
+    cut = text if len(text) <= LONGEST_PLACE else f"{text[:LONGEST_PLACE]}…"
+    return cut if cut.isprintable() else repr(cut)

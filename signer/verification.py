@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 #: What is wrong with time alone: the canary is genuine all the same.
 LATE = frozenset({Reason.OVERDUE, Reason.EXPIRED})
 
+#: What the service publishes with a signature beside it, but for canaries: the `type` of each feed's documents. What
+#: the feed key has signed besides are answers, to whoever asked.
+DOCUMENT_TYPES = frozenset({"peering/1", "incidents/1", "status/1"})
+
 CLEAR_SIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
 _BEGIN, _END = b"-----BEGIN PGP SIGNATURE-----", b"-----END PGP SIGNATURE-----"
 _HASH = re.compile(rb"Hash: [A-Za-z0-9, -]+")

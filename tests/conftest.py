@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import hypothesis
 import pytest
 
 from consumers import broker
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runtime.settings import Settings
+
+hypothesis.settings.register_profile("heliograph", deadline=None)  # no test asserts how quick a machine is
+hypothesis.settings.load_profile("heliograph")
 
 TEMPLATE = "template_heliograph"
 SECRET_KEYS = f"test:{base64.b64encode(bytes(range(32))).decode()}"

@@ -40,7 +40,13 @@ def upgrade() -> None:
         END $$
     """)
     for table in ("documents", "document_signatures"):
-        op.execute(f"CREATE TRIGGER {table}_stay BEFORE UPDATE ON {table} EXECUTE FUNCTION documents_stay()")
+        op.execute(
+            f"CREATE TRIGGER {table}_stay BEFORE UPDATE OR TRUNCATE ON {table} EXECUTE FUNCTION documents_stay()"
+        )
+        op.execute(
+            f"CREATE TRIGGER {table}_of_the_canary_stay BEFORE DELETE ON {table} FOR EACH ROW "
+            "WHEN (OLD.feed = 'canary') EXECUTE FUNCTION documents_stay()"
+        )
     op.execute("""
         CREATE TABLE canary_reminders (
             number  bigint NOT NULL,

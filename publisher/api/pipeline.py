@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from publisher.api.idempotency import Idempotency
     from publisher.api.limits import Limiter
     from publisher.api.signing import ResponseSigner
+    from publisher.profiles.model import Headers
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -195,8 +196,9 @@ class Pipeline:
         content, call.body = await read_json(request, operation)
         key = key_of(request.headers, self._profile.headers) if request.method == "POST" else None
         once = Once.of(call, key, request.method, request.path, content) if key and principal else None
-        stored = await self._perform(operation, call, once, request)
-        return await self._dressed(stored, wish)
+        dressing = _Dressing(self._signer, wish, self._profile.headers)
+        stored = await self._perform(operation, call, once, request, dressing)
+        return await self._dressed(stored, dressing)
 
     async def _admit(self, request: web.Request, operation: Operation) -> Principal | None:
         """Say who calls; raise unless they may, and not too often. What is wrong with a credential counts as well."""
@@ -234,12 +236,20 @@ class Pipeline:
                 f"wait {standing.retry_after} seconds.",
             )
 
-    async def _perform(self, operation: Operation, call: Call, once: Once | None, request: web.Request) -> Stored:
-        """Have the handler do it, once; return what is to be answered."""
+    async def _perform(
+        self, operation: Operation, call: Call, once: Once | None, request: web.Request, dressing: _Dressing
+    ) -> Stored:
+        """Have the handler do it, once; return what is to be answered.
+
+        What is done in a transaction is signed before its end: without a signature it is not done.
+        """
         connections = self._services.connections
 
         async def handled() -> Stored:
-            return self._rendered(operation, call, await operation.handler(call), request)
+            stored = self._rendered(operation, call, await operation.handler(call), request)
+            if operation.mode is Mode.CHANGE:
+                await dressing.sign(stored)
+            return stored
 
         if operation.mode is Mode.MEMORY:
             return await handled()
@@ -271,14 +281,36 @@ class Pipeline:
             return Stored(NO_CONTENT, headers, b"")
         return Stored(operation.status, headers, orjson.dumps(body, option=orjson.OPT_UTC_Z))
 
-    async def _dressed(self, stored: Stored, wish: str | None) -> web.Response:
+    async def _dressed(self, stored: Stored, dressing: _Dressing) -> web.Response:
         """Put an answer's headers on, and sign it if that is wished for."""
         headers = {"Cache-Control": "no-store", **stored.headers}
         if stored.is_replay:
             headers[self._profile.headers.replayed] = "true"
-        if wish is None or self._signer is None or not stored.body:
+        await dressing.sign(stored)
+        return dressing.response(stored, headers)
+
+
+class _Dressing:
+    """One answer's signature: made when it is known what is answered, at the latest before it is."""
+
+    def __init__(self, signer: ResponseSigner | None, wish: str | None, names: Headers) -> None:
+        self._signer = signer
+        self._wish = wish
+        self._names = names
+        self._made: tuple[bytes, signing.Signed] | None = None
+
+    async def sign(self, stored: Stored) -> None:
+        """Sign an answer's body if that is wished for, and has not been done; raises what the signer raises."""
+        if self._wish is None or self._signer is None or not stored.body:
+            return
+        if self._made is None or self._made[0] != stored.body:
+            self._made = stored.body, await signing.sign(self._signer, self._wish, stored.body, self._names)
+
+    def response(self, stored: Stored, headers: Mapping[str, str]) -> web.Response:
+        """Return the answer, in its signed form if there is one."""
+        if self._made is None:
             return _response(stored.status, stored.body, headers)
-        return await signing.signed(self._signer, wish, stored, headers, self._profile.headers)
+        return self._made[1].response(stored.status, headers)
 
 
 def _response(status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:

@@ -8,19 +8,19 @@ asked for signed never comes unsigned. Clear-signed JSON is indented: gpg cuts l
 from __future__ import annotations
 
 import base64
-import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
 from aiohttp import web
 
+from feeds.serving import sha256_digest
 from publisher.api.errors import NO_SIGNER, ApiError
 from publisher.profiles.model import Fault, LimitClass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from publisher.api.idempotency import Stored
     from publisher.profiles.model import Headers
 
 CLEAR, DETACHED = "1", "detached"
@@ -63,21 +63,31 @@ def counts_as(own: LimitClass, headers: Mapping[str, str], names: Headers) -> Li
     return LimitClass.WRITE if is_wished and own is LimitClass.READ else own
 
 
-async def signed(
-    signer: ResponseSigner, wish: str, stored: Stored, headers: Mapping[str, str], names: Headers
-) -> web.Response:
-    """Return an answer signed as `wish` says; raises what the signer raises."""
-    if wish == CLEAR:
-        content = await signer.clearsign(orjson.dumps(orjson.loads(stored.body), option=orjson.OPT_INDENT_2))
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A body in its signed form, with the headers that say so."""
+
+    body: bytes
+    content_type: str
+    charset: str | None
+    headers: Mapping[str, str]
+
+    def response(self, status: int, headers: Mapping[str, str]) -> web.Response:
+        """Return it as an answer."""
         return web.Response(
-            status=stored.status, body=content, headers=headers, content_type="text/plain", charset="utf-8"
+            status=status,
+            body=self.body,
+            headers={**headers, **self.headers},
+            content_type=self.content_type,
+            charset=self.charset,
         )
+
+
+async def sign(signer: ResponseSigner, wish: str, body: bytes, names: Headers) -> Signed:
+    """Sign a JSON body as `wish` says; raises what the signer raises."""
+    if wish == CLEAR:
+        content = await signer.clearsign(orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2))
+        return Signed(content, "text/plain", "utf-8", {})
     assert names.signature is not None  # noqa: S101 - the profile's check: it goes with `sign`
-    digest = base64.b64encode(hashlib.sha256(stored.body).digest()).decode()
-    signature = base64.b64encode(await signer.detach(stored.body)).decode()
-    return web.Response(
-        status=stored.status,
-        body=stored.body,
-        headers={**headers, names.signature: signature, "Content-Digest": f"sha-256=:{digest}:"},
-        content_type="application/json",
-    )
+    signature = base64.b64encode(await signer.detach(body)).decode()
+    return Signed(body, "application/json", None, {names.signature: signature, "Content-Digest": sha256_digest(body)})

@@ -13,16 +13,28 @@ from signer.canary_dates import State
 from signer.statement import Statement
 
 FaultCode = Annotated[str, Field(json_schema_extra={"enum": list(FAULTS)})]
-Number = Annotated[int, Field(ge=1, description="Its place in the history; a canary that ended for good has one too.")]
-Sequence = Annotated[int | None, Field(description="As the statement has it; null for a canary that ended for good.")]
+Number = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="Its place in the history, counted from 1 by this service; `/history/{sequence}` takes it. The "
+        "same as `sequence` but for a retirement, which has a place and no `sequence`. Not signed.",
+    ),
+]
+Sequence = Annotated[
+    int | None,
+    Field(description="As the signed statement has it: one more than its predecessor's. Null for a retirement."),
+]
 Due = Annotated[datetime | None, Field(description="From then on it is overdue; null for one that ended for good.")]
 Expiry = Annotated[datetime | None, Field(description="From then on it is expired.")]
 How = Annotated[
     State,
     Field(
         description="`current`; `due`, from seven days before `next_due` on; `overdue`, from `next_due` on; `expired`, "
-        "from `expires_at` on; `changed`: something its predecessor said is gone; `invalid`: it is not to be believed; "
-        "`revoked`: it has ended for good, or its keys were revoked; `missing`: there is none."
+        "from `expires_at` on; `changed`: something its predecessor said is gone, which `acknowledged_removals` of the "
+        "statement name (it stays `changed` while it is due: `next_due` says when); `invalid`: it is not to be "
+        "believed; `revoked`: it has ended for good where `retirement` is not null, else its keys were revoked; "
+        "`missing`: there is none."
     ),
 ]
 Said = Statement | None
@@ -58,6 +70,9 @@ class Canary(Out):
     state_until: Annotated[
         datetime | None, Field(description="When the state changes if no other canary comes; null for never.")
     ]
+    retirement: Annotated[
+        str | None, Field(description="How its signers ended the canary for good; null for one that they did not end.")
+    ]
     faults: Annotated[list[FaultCode], Field(description="Why it is not to be believed; empty where it is.")]
     number: Number | None
     sequence: Sequence
@@ -78,6 +93,14 @@ class CanarySummary(Out):
 
     number: Number
     is_latest: bool
+    is_retirement: Annotated[bool, Field(description="Whether it ends the canary for good.")]
+    acknowledged_removals: Annotated[
+        list[str] | None,
+        Field(
+            description="What the one before it said and this one does not: ids of statements, `scope`, "
+            "`jurisdictions`. Null where what was stored is not readable."
+        ),
+    ]
     sequence: Sequence
     issued_at: datetime | None
     next_due: Due

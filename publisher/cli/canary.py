@@ -18,7 +18,7 @@ import uvloop
 from publisher.cli import canary_files as files
 from publisher.cli import canary_pages as pages
 from publisher.cli import context
-from publisher.cli.canary_dialogue import NOTHING_WRITTEN, Terminal, affirm, narrow
+from publisher.cli.canary_dialogue import NOTHING_WRITTEN, Terminal, affirm, in_options, narrow
 from publisher.cli.context import CommandError, CommandUsageError
 from publisher.cli.moments import parse_at
 from runtime.clock import SystemClock
@@ -113,7 +113,7 @@ def draft(
         )
         document = _drafted(before, answers, output, terminal)
     except DraftError as error:
-        raise CommandUsageError(str(error)) from None
+        raise CommandUsageError(in_options(error)) from None
     path = output / document.name
     files.write_new(path, document.content)
     terminal.tell(f"{path} is written, sha256 {document.sha256}. Next: heliograph canary sign {path}")
@@ -127,7 +127,7 @@ def diff(
     """Say in words what a canary changes against the one before it."""
     before, after = files.read_document(previous), files.read_document(file)
     for line in canary_changes.words(canary_changes.diff(before.statement, after.statement)):
-        typer.echo(line)
+        context.say(line)
     return EXIT_DONE
 
 
@@ -153,13 +153,13 @@ def sign(
     if wanted and wanted[0] not in statement.signers:
         raise CommandError(f"{file}: {wanted[0]} is not among its signers: {', '.join(statement.signers)}")
     for line in pages.page(document):
-        typer.echo(line)
+        context.say(line)
     if sys.stdin.isatty():
         os.environ.setdefault("GPG_TTY", os.ttyname(sys.stdin.fileno()))  # where the agent asks for a passphrase
     primary, armored = uvloop.run(_sign(document, wanted or statement.signers, file))
     path = file.with_name(signature_name(file.name, primary))
     files.write_new(path, armored)
-    typer.echo(f"{path} is written: the signature of {primary}")
+    context.say(f"{path} is written: the signature of {primary}")
     return EXIT_DONE
 
 
@@ -210,7 +210,7 @@ def verify(
     now = moment or SystemClock().now()
     verdict = check(content, signatures, pinned=pinned, threshold=threshold, now=now, previous=before)
     for line in pages.report(file, sha256(content), verdict, now):
-        typer.echo(line)
+        context.say(line)
     return EXIT_DONE if verdict.is_good else EXIT_FAILED
 
 
@@ -222,6 +222,7 @@ def _drafted(before: Document | None, answers: Answers, output: Path, talk: Talk
     clock, past = SystemClock(), before.statement if before else None
     everything = frozenset({*(each.id for each in past.statements), SCOPE, JURISDICTIONS}) if past else frozenset[str]()
     trial = Document.of(made_of(before, replace(answers, removed=everything), clock.now()))
+    files.check_folder("--output", output)
     files.refuse_existing(output / trial.name)
     talk.tell(pages.title(trial.statement))
     if answers.retirement is None:

@@ -9,16 +9,28 @@ import sys
 import termios
 from typing import TYPE_CHECKING, Protocol
 
-from publisher.cli.context import CommandError, CommandUsageError
+from publisher.cli.context import CommandError, CommandUsageError, printable
 from signer.statement import JURISDICTIONS, SCOPE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from signer.canary_draft import DraftError
     from signer.statement import Affirmation, Statement
 
 NOTHING_WRITTEN = "nothing is written"
 _AS_REMOVAL = "and everyone will see that it was removed"
+#: The option that gives a field of a statement.
+_OPTIONS = {
+    "provider": "--provider",
+    "scope": "--scope",
+    "jurisdictions": "--jurisdiction",
+    "statements": "--statements",
+    "signers": "--signer",
+    "threshold": "--threshold",
+    "freshness": "--block, --headline, --proofs",
+    "retirement": "--retire",
+}
 
 
 class Talk(Protocol):
@@ -46,7 +58,7 @@ class Terminal:
     def tell(self, *lines: str) -> None:
         """Show lines."""
         for line in lines:
-            sys.stdout.write(f"{line}\n")
+            sys.stdout.write(f"{printable(line)}\n")
         sys.stdout.flush()
 
     def ask(self, question: str) -> bool:
@@ -61,6 +73,12 @@ class Terminal:
             if (word := answer.strip().lower()) in {"yes", "no"}:
                 return word == "yes"
             self.tell("Please type yes or no, the whole word.")
+
+
+def in_options(error: DraftError) -> str:
+    """Return what is wrong with a draft, with the option that gave it instead of the field. Pure."""
+    option = _OPTIONS.get(error.field)
+    return f"{option}: {error.text}" if option else str(error)
 
 
 def affirm(

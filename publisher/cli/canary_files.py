@@ -73,6 +73,12 @@ def signatures_beside(path: Path) -> list[Path]:
     return sorted({*path.parent.glob(f"{pattern}.asc"), *path.parent.glob(f"{pattern}.*.asc")})
 
 
+def check_folder(option: str, path: Path) -> None:
+    """Raise `CommandUsageError` for a folder nothing can be written to: before there is something to write."""
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        raise CommandUsageError(f"{option}: {path} is not a folder that can be written to")
+
+
 def refuse_existing(path: Path) -> None:
     """Raise `CommandUsageError` when there is something at `path` already."""
     if os.path.lexists(path):

@@ -89,12 +89,12 @@ def publish(
     except RefusedError as error:
         if error.verdict is not None:
             for line in pages.report(file, sha256(content), error.verdict, clock.now()):
-                typer.echo(line)
+                context.say(line)
         raise CommandError(f"{file}: is not published: {error}") from None
     if made.after_commit:
         made.after_commit()
     for line in pages.publication(made, clock.now(), location=location, is_anybody_told=told.anybody):
-        typer.echo(line)
+        context.say(line)
     return EXIT_DONE
 
 
@@ -114,7 +114,7 @@ def status(ctx: typer.Context) -> int:
     standing, history = uvloop.run(with_connection(settings, work))
     now = clock.now()
     for line in pages.standing(standing, history, now):
-        typer.echo(line)
+        context.say(line)
     return EXIT_DONE if standing.state(now) in SOUND else EXIT_FAILED
 
 

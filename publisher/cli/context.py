@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from runtime import logs, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import typer
 
     from runtime.settings import Settings
 
@@ -35,6 +36,25 @@ class Context:
         loaded = settings.load(self.config, **overrides)
         logs.configure(loaded, debug=self.is_debug)
         return loaded
+
+
+def printable(text: str) -> str:
+    """Return text that cannot steer a terminal or pass for another line: what is not printable is escaped.
+
+    So are changes of direction, and bytes of a file's name that are no text.
+    """
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print one line, whoever wrote what is in it."""
+    typer.echo(printable(line), err=err)
+
+
+def say_json(value: object) -> None:
+    """Print JSON values, indented; what is not printable is escaped as JSON has it, so nothing is lost by it."""
+    text = json.dumps(value, ensure_ascii=False, indent=2).encode(errors="replace").decode()
+    typer.echo("".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text))
 
 
 def of(context: typer.Context) -> Context:

@@ -12,9 +12,9 @@ from publisher.preconditions import check_canary_keys
 from publisher.roles import NotReadyError
 from runtime.clock import SystemClock
 from runtime.settings import SettingsError, variable
-from signer import feed_key
+from signer import feed_key, published
 from signer.client import SignerClient, SignerError
-from signer.faults import PgpError
+from signer.faults import GpgUnavailableError, PgpError
 from signer.metrics import SignerMetrics
 from signer.pgp import Keyring
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from runtime.settings import Settings
 
 PATIENCE = 3.0
+NOT_BEFORE = "the service does not start before that is mended"
 #: Readers need a new key before the old one has expired.
 EXPIRES_SOON = timedelta(days=30)
 
@@ -48,7 +49,8 @@ async def signing(settings: Settings) -> Finding:
         else:
             return Finding("signing", f"nothing is signed: {variable('feed_key')} is not set")
     except PgpError as error:
-        return Finding("signing", str(error), "docs/keys.md says how the service gets its key")
+        advice = f"correct {variable('gnupghome')} or {variable('feed_key')}; docs/keys.md says how a key comes there"
+        return Finding("signing", str(error), advice)
     except SignerError as error:
         advice = f"start it (heliograph serve --role sign), or correct {variable('signer_socket')}"
         return Finding("signing", str(error), advice)
@@ -70,11 +72,14 @@ async def _asked(socket: Path) -> tuple[str, datetime | None]:
 
 
 async def canary(settings: Settings) -> Finding:
-    """Whose signatures a canary needs, and that none of them could be made here."""
+    """Whose signatures a canary needs, and that none of them could be made here; and the folder of public keys."""
     try:
         pins = await check_canary_keys(settings)
-    except (NotReadyError, SettingsError) as error:
-        return Finding("canary", str(error), "the service does not start before that is mended")
-    if pins is None:
-        return Finding("canary", "no key is pinned: no canary can be published")
+        if pins is None:
+            count = len(await published.read(settings.public_keys))
+            return Finding("canary", f"no key is pinned: no canary can be published ({count} public keys are)")
+    except (NotReadyError, SettingsError, GpgUnavailableError) as error:
+        return Finding("canary", str(error), NOT_BEFORE)
+    except PgpError as error:
+        return Finding("canary", f"{variable('public_keys')}: {error}", NOT_BEFORE)
     return Finding("canary", f"{pins.threshold} of {len(pins.fingerprints)} keys must sign; none could here")

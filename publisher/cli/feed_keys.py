@@ -59,7 +59,7 @@ def init(
             check(value)
         except PgpError as error:
             raise CommandUsageError(f"{option}: {error}") from None
-    _check_output(output)
+    files.check_folder("--output", output)
     keyring = _keyring(home, is_new=True)
     primary, exported = uvloop.run(_make(keyring, name, email, expires, has_passphrase=not no_passphrase))
     typer.echo(f"{primary} is made: the feed key of {name} <{email}>")
@@ -78,16 +78,10 @@ def export(
         fingerprint = parse_fingerprint(key)
     except ValueError as error:
         raise CommandUsageError(f"--key: {error}") from None
-    _check_output(output)
+    files.check_folder("--output", output)
     keyring = _keyring(home, is_new=False)
     _hand_over(uvloop.run(_export(keyring, fingerprint)), keyring, output)
     return EXIT_DONE
-
-
-def _check_output(output: Path) -> None:
-    """Raise `CommandUsageError` for a folder nothing can be written to: before a key is made, not after."""
-    if not output.is_dir() or not os.access(output, os.W_OK | os.X_OK):
-        raise CommandUsageError(f"--output: {output} is not a folder that can be written to")
 
 
 def _keyring(home: Path | None, *, is_new: bool) -> Path:

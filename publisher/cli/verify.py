@@ -1,7 +1,7 @@
 """`heliograph verify`: a stranger with a public key verifies what was published. Needs gpg, and no setting.
 
     source -> what is it? -> signatures and headers beside it -> verdict -> lines, or JSON
-              (canary, document, answer, webhook)
+              (canary, document, answer, webhook, or any bytes)
 
 Which keys count, the command line says alone. Of a URL its siblings are fetched too, of a file nothing; what comes is
 bounded in size and in time.
@@ -13,14 +13,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 import uvloop
 
 from publisher.cli import canary_files as files
 from publisher.cli import verify_headers, verify_webhook
 from publisher.cli.canary import own_home
-from publisher.cli.context import CommandUsageError
+from publisher.cli.context import CommandUsageError, say, say_json
 from publisher.cli.moments import parse_at
 from publisher.cli.verify_headers import HeaderError
 from publisher.cli.verify_outcome import Kind  # noqa: TC001 - typer reads the annotation of the command
@@ -52,12 +51,17 @@ def verify(
         typer.Option(
             metavar="FILE|FINGERPRINT",
             help="Whose signature counts; may be repeated. With fingerprints they alone count, and files, or the "
-            "keyring in GNUPGHOME, only bring the keys; without, every key of the files counts.",
+            "keyring in GNUPGHOME, only bring the keys; without, every key of the files counts. Of several "
+            "fingerprints each must have signed, unless --threshold asks for fewer.",
         ),
     ] = None,
     threshold: Annotated[
         int | None,
-        typer.Option(min=1, help="How many keys must have signed: of a canary all of them when left out, else one."),
+        typer.Option(
+            min=1,
+            help="How many keys must have signed. Left out: of a canary all that count, of anything else all "
+            "fingerprints that are named, or one key of the files.",
+        ),
     ] = None,
     chain: Annotated[
         bool, typer.Option("--chain", help="Verify a canary's predecessors too, down to the first.")
@@ -81,10 +85,17 @@ def verify(
         str | None, typer.Option(metavar="TIME", help="Judge as of then, such as 2026-11-02T12:00:00Z; now when none.")
     ] = None,
     any_age: Annotated[
-        bool, typer.Option("--any-age", help="Take what is late: an old webhook, a canary that is overdue.")
+        bool,
+        typer.Option(
+            "--any-age", help="Take what is late or over: an old webhook, a canary that is overdue, a retirement."
+        ),
     ] = False,
     expect: Annotated[
-        Kind | None, typer.Option(help="What it must be, for scripts: a signature under something else is no answer.")
+        Kind | None,
+        typer.Option(
+            help="What it must be, for scripts: a signature under something else is no answer. Only with `bytes` "
+            "anything with a detached signature will do, unless it looks like a canary."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the bytes that were signed, if all holds.")
@@ -94,7 +105,8 @@ def verify(
 ) -> int:
     """Verify a canary, a document, a signed answer or a webhook, with keys you have from elsewhere.
 
-    Exit code 0 when verified, 1 when not, 2 when it cannot be asked so. Needs no setting and, for files, no network.
+    Exit code 0 when verified; 1 when not, when a canary is late, or when a retirement has ended it; 2 when it cannot be
+    asked so. Needs no setting and, for files, no network.
     """
     key_files, fingerprints = _keys(key or ())
     moment = parse_at(at)
@@ -112,15 +124,16 @@ def verify(
         now=moment or SystemClock().now(),
         at=moment,
         is_any_age=any_age,
+        expect=expect,
     )
     if output is not None:
         files.refuse_existing(output)
-    outcome = uvloop.run(walk(source, asked, expect, seconds=timeout))
+    outcome = uvloop.run(walk(source, asked, seconds=timeout))
     if as_json:
-        typer.echo(orjson.dumps(outcome.json(source), option=orjson.OPT_INDENT_2).decode())
+        say_json(outcome.json(source))
     else:
         for line in outcome.lines(source):
-            typer.echo(line)
+            say(line)
     if output is not None and outcome.is_verified:
         files.write_new(output, outcome.content)
     return EXIT_DONE if outcome.is_verified else EXIT_FAILED

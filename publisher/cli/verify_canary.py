@@ -9,6 +9,7 @@ import orjson
 from publisher.cli import canary_files as files
 from publisher.cli.canary_pages import distance, signature_line, title
 from publisher.cli.context import CommandError, CommandUsageError
+from publisher.cli.verify_kind import is_canary
 from publisher.cli.verify_outcome import Kind, Outcome, Problem, Reason
 from publisher.cli.verify_sources import FileSource, MissingError
 from signer.canary_check import Predecessor, check_chain
@@ -123,18 +124,9 @@ def _sequence(content: bytes) -> int | None:
     """Return the number of what means to be a canary, None where there is none."""
     try:
         found = orjson.loads(content)["sequence"] if is_canary(content) else None
-    except KeyError:
+    except (orjson.JSONDecodeError, KeyError):
         return None
     return found if isinstance(found, int) else None
-
-
-def is_canary(content: bytes) -> bool:
-    """Say whether bytes mean to be a canary, whether or not they are a whole one. Pure."""
-    try:
-        read = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return False
-    return isinstance(read, dict) and str(read.get("type", "")).startswith("warrant-canary/")
 
 
 # --- judging ------------------------------------------------------------------------------------------------------
@@ -158,6 +150,8 @@ async def judge(keyring: Keyring, chain: Chain, terms: Terms) -> Outcome:
             for fault in verdict.faults
             if not (terms.is_any_age and fault.reason in LATE)
         ]
+    if newest is not None and newest.statement is not None and newest.statement.is_retirement and not terms.is_any_age:
+        problems.append(Problem(Reason.ENDED, "its signers have ended the canary for good; --any-age takes it"))
     return _outcome(links, verdicts, newest, tuple(problems), terms)
 
 

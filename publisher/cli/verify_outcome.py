@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from publisher.cli.context import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -14,12 +16,13 @@ LONGEST_SHOWN = 120
 
 
 class Kind(enum.StrEnum):
-    """What can be verified."""
+    """What can be verified; `bytes` are whatever else has a detached signature."""
 
     CANARY = "canary"
     DOCUMENT = "document"
     RESPONSE = "response"
     WEBHOOK = "webhook"
+    BYTES = "bytes"
 
 
 class Reason(enum.StrEnum):
@@ -38,6 +41,11 @@ class Reason(enum.StrEnum):
     CONTRADICTED = "contradicted"
     NO_CANARY = "no_canary"
     ANOTHER_KIND = "another_kind"
+    #: A retirement: genuine, and the end of the canary.
+    ENDED = "ended"
+    #: A canary, or something that shows one, under a signature that is none of a canary's.
+    NOT_DETACHED = "not_detached"
+    NOT_A_DOCUMENT = "not_a_document"
 
 
 class Problem(NamedTuple):
@@ -94,5 +102,5 @@ class Outcome:
 
 def shown(text: str) -> str:
     """Return what others wrote so that it can stand in a line: printable, short."""
-    printable = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-    return printable if len(printable) <= LONGEST_SHOWN else f"{printable[:LONGEST_SHOWN]}…"
+    line = printable(text[: LONGEST_SHOWN + 1])
+    return line if len(line) <= LONGEST_SHOWN else f"{line[:LONGEST_SHOWN]}…"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from publisher.cli.verify_headers import CONTENT_DIGEST, digest_fault
+from publisher.cli.verify_kind import is_document
 from publisher.cli.verify_outcome import Kind, Outcome, Problem, Reason, shown
 from signer.canary_signatures import read_signatures
 from signer.faults import BadSignatureError
@@ -33,11 +34,13 @@ async def judge_detached(
     pinned: Sequence[str],
     threshold: int,
     at: datetime | None,
+    kind: Kind,
     headers: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Judge bytes by their detached signatures: `threshold` distinct pinned keys must have signed.
 
-    With `headers` they are an answer's body, and its `Content-Digest` must fit where there is one. Raises `PgpError`.
+    They are what `kind` says; with `headers`, those of an answer, `Content-Digest` must fit where there is one. Raises
+    `PgpError`.
     """
     signed = await read_signatures(keyring, content, signatures, at=at)
     standings = list(_weighed(signed, pinned))
@@ -53,7 +56,7 @@ async def judge_detached(
     elif headers is not None and (fault := digest_fault(headers[CONTENT_DIGEST], content)):
         problems.append(Problem(Reason.WRONG_DIGEST, fault))
     return Outcome(
-        kind=Kind.DOCUMENT if headers is None else Kind.RESPONSE,
+        kind=kind,
         what=what_is(content),
         sha256=sha256(content),
         problems=tuple(problems),
@@ -109,8 +112,10 @@ def what_is(content: bytes) -> str:
         return f"{len(content)} bytes"
     if not isinstance(read, dict):
         return "JSON"
+    if is_document(content):
+        return f"document {read['type']}"
     if isinstance(read.get("type"), str):
-        return shown(f"document {read['type']}")
+        return shown(f"JSON of the type {read['type']}")
     keys = ", ".join(list(read)[:MOST_KEYS])
     return shown(f"JSON with {keys}{', …' if len(read) > MOST_KEYS else ''}")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from signer.canary_dates import State
 from signer.statement import sha256, signature_name
 from signer.verdict import is_fingerprint
 
@@ -62,7 +63,9 @@ def contradictions(view: View) -> list[str]:
     if view.says["signed"].get("sha256", sha256(view.document)) != sha256(view.document):
         found.append("sha256")
     signed = _object(view.document) or {}
-    found += [name for name in _REPEATED if signed.get(name) is not None and view.says.get(name) != signed[name]]
+    found += [name for name in _REPEATED if name in signed and view.says.get(name) != signed[name]]
+    if signed.get("retirement") is not None and view.says.get("state", State.REVOKED) != State.REVOKED:
+        found.append("state")
     statement = view.says.get("statement")
     if isinstance(statement, dict):
         found += [f"statement.{name}" for name in statement if name in signed and statement[name] != signed[name]]

@@ -1,7 +1,8 @@
 """The walk of `heliograph verify`: what is it, what belongs to it, does it hold?
 
-What something is shows in its bytes and in the headers that are given with it. Nothing in there says whose signature
-counts: that has been asked for before anything is read.
+What something is shows in its bytes and in the headers that are given with it. Whether it is a canary, or shows one, is
+asked first: under the one signature of an answer it is a fault. Nothing in there says whose signature counts: that has
+been asked for before anything is read.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from publisher.cli import verify_canary, verify_headers, verify_sources, verify_
 from publisher.cli.context import CommandError, CommandUsageError
 from publisher.cli.verify_canary import Chain, Link, Terms
 from publisher.cli.verify_headers import WEBHOOK_SIGNATURE, HeaderError
+from publisher.cli.verify_kind import is_canary, is_document, shows_canary
 from publisher.cli.verify_outcome import Kind, Outcome, Problem, Reason, shown
 from publisher.cli.verify_signed import judge_clear, judge_detached
 from publisher.cli.verify_sources import UrlSource, Web
 from signer.faults import GpgUnavailableError, PgpError
 from signer.pgp import Keyring
 from signer.statement import Document, StatementError, sha256
-from signer.verification import CLEAR_SIGNED, PinError, pin
+from signer.verification import CLEAR_SIGNED, DOCUMENT_TYPES, PinError, pin, visible_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,20 +55,39 @@ class Asked:
     now: datetime
     at: datetime | None
     is_any_age: bool
+    expect: Kind | None
 
 
-async def walk(name: str, asked: Asked, expect: Kind | None, *, seconds: float) -> Outcome:
+async def walk(name: str, asked: Asked, *, seconds: float) -> Outcome:
     """Verify what is at `name`, a file or a URL; each request may take `seconds`. Raises `CommandError`."""
     async with Web(seconds) as web:
         source = verify_sources.of(name, web)
         if asked.headers is not None and WEBHOOK_SIGNATURE in asked.headers:
-            outcome = _webhook(await source.content(), asked.headers, asked)
+            content = await source.content()
+            outcome = _no_less_than_it_looks(_webhook(content, asked.headers, asked), content, asked)
         else:
             outcome = await _pgp(source, asked)
-    if expect is not None and outcome.kind is not expect:
-        found = Problem(Reason.ANOTHER_KIND, f"this is a {outcome.kind}, not a {expect}")
+    if (asked.is_whole or asked.previous) and outcome.kind is not Kind.CANARY:
+        raise CommandUsageError("--chain, --previous: only a canary has predecessors")
+    if asked.expect is not None and outcome.kind is not asked.expect:
+        found = Problem(Reason.ANOTHER_KIND, f"is of the kind {outcome.kind}, not {asked.expect}")
         return replace(outcome, problems=(*outcome.problems, found))
     return outcome
+
+
+def _no_less_than_it_looks(outcome: Outcome, content: bytes, asked: Asked) -> Outcome:
+    """Refuse a canary that came as something else; what only shows one passes where just this kind is expected."""
+    if outcome.kind in {Kind.CANARY, Kind.DOCUMENT}:
+        return outcome
+    is_one = any(map(is_canary, (content, outcome.content, visible_text(content) or b"")))
+    if not is_one and (asked.expect is outcome.kind or not shows_canary(content)):
+        return outcome
+    found = Problem(
+        Reason.NOT_DETACHED,
+        "this is how a canary looks, and a canary is exact bytes with a detached signature of each signer: verify those"
+        + ("" if is_one else f"; --expect {outcome.kind} takes what only shows one"),
+    )
+    return replace(outcome, kind=Kind.CANARY if is_one else outcome.kind, problems=(found, *outcome.problems))
 
 
 def _webhook(content: bytes, headers: Mapping[str, str], asked: Asked) -> Outcome:
@@ -87,7 +108,9 @@ async def _pgp(source: FileSource | UrlSource, asked: Asked) -> Outcome:
             pinned = await pin(keyring, asked.key_files, asked.fingerprints, asked.home)
             if (asked.threshold or 1) > len(pinned):
                 raise CommandUsageError(f"--threshold: is {asked.threshold}, of {len(pinned)} keys")
-            return await _Walk(keyring, pinned, source, asked).judged(await source.content())
+            content = await source.content()
+            outcome = await _Walk(keyring, pinned, source, asked).judged(content)
+            return _no_less_than_it_looks(outcome, content, asked)
     except PinError as error:
         raise CommandUsageError(f"--key: {error}") from None
     except GpgUnavailableError as error:
@@ -108,12 +131,17 @@ class _Walk:
     async def judged(self, content: bytes) -> Outcome:
         asked = self.asked
         if _is_clear_signed(content):
-            if asked.at is not None or (asked.threshold or 1) > 1:
-                raise CommandUsageError("--at, --threshold: a clear-signed text has one signature, judged as of now")
+            is_shown = shows_canary(visible_text(content) or content)
+            if not is_shown and (asked.at is not None or self._needed() > 1):
+                raise CommandUsageError(
+                    "--at, --threshold, several fingerprints: a clear-signed text has one signature, judged as of now; "
+                    "--threshold 1 takes that of any of the keys"
+                )
             return await judge_clear(self.keyring, content, pinned=self.pinned)
         if asked.headers is not None:
-            return await self._detached(content, _in_headers(asked.headers), asked.headers)
-        view = verify_view.parse(content)
+            return await self._detached(content, _in_headers(asked.headers), Kind.RESPONSE, asked.headers)
+        is_no_page = asked.expect is Kind.BYTES or is_canary(content)
+        view = None if is_no_page else verify_view.parse(content)
         if view is None:
             return await self._document(content)
         if view.document is None:
@@ -128,7 +156,7 @@ class _Walk:
         """Judge exact bytes, with the signatures of the page they were in or else those beside the source."""
         asked = self.asked
         signatures = asked.signatures or (view.signatures if view else await self.source.signatures(_signers(content)))
-        if verify_canary.is_canary(content):
+        if is_canary(content):
             terms = Terms(
                 pinned=self.pinned,
                 threshold=asked.threshold or len(self.pinned),
@@ -139,17 +167,23 @@ class _Walk:
             )
             chain = await self._chain(Link(self.source.name, content, signatures), view)
             return await verify_canary.judge(self.keyring, chain, terms)
-        if asked.is_whole or asked.previous:
-            raise CommandUsageError("--chain, --previous: only a canary has predecessors")
-        return await self._detached(content, signatures)
+        if asked.expect is Kind.BYTES:
+            return await self._detached(content, signatures, Kind.BYTES)
+        if is_document(content):
+            return await self._detached(content, signatures, Kind.DOCUMENT)
+        return _no_document(await self._detached(content, signatures, Kind.BYTES))
 
     async def _detached(
-        self, content: bytes, signatures: Mapping[str, bytes], headers: Mapping[str, str] | None = None
+        self, content: bytes, signatures: Mapping[str, bytes], kind: Kind, headers: Mapping[str, str] | None = None
     ) -> Outcome:
         return await judge_detached(
-            self.keyring, content, signatures, pinned=self.pinned, threshold=self.asked.threshold or 1,
-            at=self.asked.at, headers=headers,
+            self.keyring, content, signatures, pinned=self.pinned, threshold=self._needed(), at=self.asked.at,
+            kind=kind, headers=headers,
         )  # fmt: skip
+
+    def _needed(self) -> int:
+        """Return how many must have signed what is no canary: who names fingerprints means each of them."""
+        return self.asked.threshold or (len(self.pinned) if self.asked.fingerprints else 1)
 
     async def _chain(self, newest: Link, view: View | None) -> Chain:
         if self.asked.previous:
@@ -181,6 +215,18 @@ def _in_headers(headers: Mapping[str, str]) -> dict[str, bytes]:
     if name is None:
         raise CommandUsageError(f"--headers: there is neither {WEBHOOK_SIGNATURE} nor X-NB-Signature among them")
     return {name: verify_headers.decoded(headers[name]) or b""}
+
+
+def _no_document(outcome: Outcome) -> Outcome:
+    """Refuse bytes that somebody has signed, and nobody has published: the feed key signs whatever a customer asks."""
+    signers = sorted({each["primary"] for each in outcome.fields["signatures"] if not each["problem"]})
+    found = Problem(
+        Reason.NOT_A_DOCUMENT,
+        f"{'signed by ' + ', '.join(signers) if signers else 'signed by none of the keys'}, but not a document this "
+        f"service publishes ({', '.join(sorted(DOCUMENT_TYPES))}); an answer is verified with its --headers, "
+        "anything else with --expect bytes",
+    )
+    return replace(outcome, problems=(*outcome.problems, found))
 
 
 def _no_canary(content: bytes, view: View) -> Outcome:

@@ -271,7 +271,7 @@ class Site(_Part):
 class Security(_Part):
     """What `/.well-known/security.txt` says (RFC 9116): whom to tell of a weakness, best way first, and on what terms.
 
-    `encryption` is the key to write to them with; the published keys where it is left out.
+    `encryption` is where the key to write to them with is; the published ones do not encrypt.
     """
 
     contact: Annotated[list[Contact], Field(min_length=1)]

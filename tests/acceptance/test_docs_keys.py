@@ -98,9 +98,8 @@ def keyring() -> Iterator[Path]:
 
 @pytest.fixture
 def public(tmp_path: Path) -> Path:
-    folder = tmp_path / "public"
-    folder.mkdir()
-    return folder
+    """Where the folder of public keys will be."""
+    return tmp_path / "public"
 
 
 async def signed(keyring: Path, key: str, content: bytes) -> bytes:

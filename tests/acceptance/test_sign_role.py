@@ -70,7 +70,8 @@ async def test_a_key_that_is_not_there_is_named(home: gpg.Home) -> None:
             "serve", "--role", "sign", environ=signing(home, socket) | {"HELIOGRAPH_FEED_KEY": "A" * 40}
         )
     assert finished.code == 1, finished
-    assert finished.stderr[-1] == f"heliograph: the keyring has no certificate with the key {'A' * 40}"
+    settings = "HELIOGRAPH_GNUPGHOME, HELIOGRAPH_FEED_KEY"
+    assert finished.stderr[-1] == f"heliograph: {settings}: the keyring has no certificate with the key {'A' * 40}"
 
 
 async def test_beside_a_service_it_is_a_child_that_ends_with_it(settings: Settings, home: gpg.Home) -> None:

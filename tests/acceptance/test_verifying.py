@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DOCUMENT = (ROOT / "docs" / "verifying.md").read_text()
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SEED = Ed25519PrivateKey.from_private_bytes(bytes(range(2, 34)))
-FEED_CONTENT = b'{"data":[],"meta":{}}'
+FEED_CONTENT = b'{"asn":213232,"type":"peering/1"}'
 
 
 @pytest.fixture(scope="module")

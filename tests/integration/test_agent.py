@@ -15,6 +15,7 @@ from signer import agent, protocol
 from signer.agent import Limits
 from signer.client import SignerRefusedError, SignerUnavailableError
 from signer.faults import AgentError, PgpError
+from signer.keymaking import KeyMaker
 from signer.metrics import Result
 from signer.pgp import Keyring
 from signer.protocol import Kind, Refusal
@@ -189,6 +190,25 @@ async def test_it_refuses_to_start_beside_the_secret_of_a_canary_key(
             assert await Asking(place).sign_document(CONTENT)
         elsewhere.take(home.secret_subkey(subkey))
         assert subkey in await refusal_to_start(place, elsewhere.path, fingerprint, canary=[canary])
+
+
+@pytest.mark.parametrize("usage", ["cert", "sign"])
+async def test_it_refuses_to_start_beside_the_primary_key_of_the_subkey_that_signs(
+    home: gpg.Home, place: Path, usage: str
+) -> None:
+    primary = home.make(usage=usage)
+    subkey = home.add_subkey(primary)
+    for named in (primary, subkey):
+        said = await refusal_to_start(place, home.path, named)
+        assert f"secret part of the feed key's primary key {primary} (private-keys-v1.d/" in said
+        assert f"its subkey {subkey} signs" in said
+    async with KeyMaker(home.path) as maker:
+        await maker.drop_primary(primary)
+    async with serving(place, home.path, primary):
+        key = await Asking(place).public_key()
+        assert (key.primary, key.signer) == (primary, subkey)
+        signature = await Asking(place).sign_document(CONTENT)
+        assert gpg.sequoia_detached(CONTENT, signature, key.armored) == (primary, subkey)
 
 
 async def test_it_refuses_to_start_beside_any_other_secret_even_without_its_certificate(

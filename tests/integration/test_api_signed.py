@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from signer.pgp import Keyring
+from signer.process import stop_agents
 from tests.support import gpg
 from tests.support.api import running
 from tests.support.process import until
@@ -122,6 +123,36 @@ async def test_nothing_is_done_when_its_answer_could_not_be_signed(settings: Set
             assert int(answer.headers["Retry-After"]) > 0
             assert (await caller("GET", "/v1/webhooks")).json["meta"]["total"] == 0
             assert is_refused(await caller("GET", "/v1/webhooks", X_NB_Sign="detached"))
+
+
+async def test_what_cannot_be_signed_is_not_done_though_the_signer_answers(
+    settings: Settings, home: gpg.Home, fingerprint: str
+) -> None:
+    with gpg.home() as own:
+        own.take(home.secret(fingerprint))
+        changes = {"feed_key": fingerprint, "gnupghome": str(own.path)}
+        async with running(settings, "api", "sign", **changes) as service:
+            caller = service.caller()
+            assert (await caller("POST", "/v1/webhooks", NEW, X_NB_Sign="1")).status == 201
+            stop_agents(own.path)  # which has the key in its memory
+            for path in (own.path / "private-keys-v1.d").iterdir():
+                path.unlink()
+            refused = await caller("POST", "/v1/webhooks", NEW, X_NB_Sign="1", Idempotency_Key="once")
+            assert is_refused(refused)
+            assert (await caller("GET", "/v1/webhooks")).json["meta"]["total"] == 1
+            done = await caller("POST", "/v1/webhooks", NEW, Idempotency_Key="once")
+            assert (done.status, done.headers.get("Idempotency-Replayed")) == (201, None)
+
+
+async def test_a_repeated_request_is_answered_signed_though_it_was_not_the_first_time(
+    settings: Settings, home: gpg.Home, fingerprint: str
+) -> None:
+    async with running(settings, "api", "sign", feed_key=fingerprint, gnupghome=str(home.path)) as service:
+        caller = service.caller()
+        first = await caller("POST", "/v1/webhooks", NEW, Idempotency_Key="once")
+        again = await caller("POST", "/v1/webhooks", NEW, Idempotency_Key="once", X_NB_Sign="detached")
+        assert again.headers["Idempotency-Replayed"] == "true"
+        assert (again.content, bool(again.headers["X-NB-Signature"])) == (first.content, True)
 
 
 async def test_a_process_asks_the_signer_that_another_one_runs(

@@ -26,6 +26,7 @@ from tests.support.fake_broker import FakeBroker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from datetime import datetime
 
     from tests.support.canary_office import Office
 
@@ -51,11 +52,11 @@ class Intake:
         self.paper = paper
         self.dsn = dsn
         self.broker = FakeBroker({EVENTS: 1, DEAD: 1})
-        self.guard = CanaryGuard(pinned=pinned, public_url=PUBLIC_URL)
+        self.guard = CanaryGuard(pinned=pinned, source=PUBLIC_URL, location=LOCATION)
 
-    def say(self, **data: Any) -> None:
+    def say(self, *, at: datetime = NOW, **data: Any) -> None:
         """Produce `canary.updated`."""
-        self.broker.append(cloud_event(EVENTS, "canary.updated", time=NOW, source="/control-plane", data=data))
+        self.broker.append(cloud_event(EVENTS, "canary.updated", time=at, source="/control-plane", data=data))
 
     async def run(self) -> None:
         """Read everything that was said."""
@@ -106,6 +107,27 @@ async def test_what_was_signed_goes_on_and_what_was_not_is_a_dead_letter(paper: 
         "data.sequence: is not that of the newest canary published here",
     ]
     assert len(await paper.deliveries()) == 1
+
+
+async def test_it_may_be_told_once_more_and_then_no_more(paper: Press, dsn: str) -> None:
+    data = await told(paper)
+    for _ in range(2):  # also by another process, or after a restart
+        intake = Intake(paper, dsn, (paper.office.alice,))
+        intake.say(**data)
+        intake.say(**data)
+        await intake.run()
+    assert intake.refused() == ["this canary has been told of again already"] * 2
+    assert len(await paper.deliveries()) == 1
+
+
+async def test_a_time_beyond_the_days_of_the_canary_is_refused(paper: Press, dsn: str) -> None:
+    data = await told(paper)
+    intake = Intake(paper, dsn, (paper.office.alice,))
+    for days in (-1, 46):
+        intake.say(at=NOW + timedelta(days=days), **data)
+    await intake.run()
+    assert intake.refused() == ["time: not of the days of this canary"] * 2
+    assert await paper.deliveries() == []
 
 
 async def test_where_nothing_is_published_nothing_is_let_through(paper: Press, dsn: str) -> None:

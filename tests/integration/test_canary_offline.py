@@ -278,10 +278,13 @@ def test_who_goes_away_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--threshold", "3"), "threshold is 3 of 2 signers"),
+        (("--threshold", "3"), "--threshold: is 3, of 2 signers"),
         (("--block", "1:2"), "--block: '1:2' is not HEIGHT:HASH"),
         (("--statements", "none.toml"), "none.toml: cannot be read"),
-        (("--jurisdiction", "Sweden"), "jurisdictions."),
+        (("--threshold", "0"), "--threshold: is 0, of 2 signers"),
+        (("--jurisdiction", "Sweden"), "--jurisdiction: 'Sweden' is not an ISO 3166 code, such as SE or US-NY"),
+        (("--scope", "a\x1b[2J"), "--scope: must be one line of printable characters"),
+        (("--output", "none"), "--output: none is not a folder that can be written to"),
         (("--signer", "ABC"), "--signer: 'ABC' is not a fingerprint"),
         (("--previous", "x.json"), "name the canary before this one with --previous FILE, or say --first"),
     ],

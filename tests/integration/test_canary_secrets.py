@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,17 +106,64 @@ async def test_the_keyring_gpg_would_use_by_itself_counts_too(
         await check_canary_keys(settings_with(keys, public_keys))
 
 
+async def test_an_agent_that_answers_is_asked_wherever_its_keys_are(
+    operator: gpg.Home, keys: list[str], public_keys: Path, service_home: gpg.Home
+) -> None:
+    operator.sign(b"wake", key=keys[0])  # its agent runs now
+    (service_home.path / "S.gpg-agent").write_bytes(b"%Assuan%\nsocket=" + bytes(operator.path / "S.gpg-agent") + b"\n")
+    with pytest.raises(NotReadyError) as caught:
+        await check_canary_keys(settings_with(keys, public_keys, service_home.path))
+    assert f"{service_home.path}/S.gpg-agent leads to an agent that has the secret part" in str(caught.value)
+
+
+async def test_an_agent_without_these_keys_or_without_an_answer_is_no_obstacle(
+    keys: list[str], public_keys: Path, service_home: gpg.Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = service_home.make("Feed <feed@provider.example>")
+    service_home.sign(b"wake", key=own)
+    assert await check_canary_keys(settings_with(keys, public_keys, service_home.path)) is not None
+    monkeypatch.setattr(canary_secrets, "PATIENCE", 0.1)
+    silent = tmp_path / "silent"
+    silent.mkdir()
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(silent / "S.gpg-agent"))
+        mute.listen()
+        assert await canary_secrets.find([silent], {"A" * 40: "B"}) is None
+    (silent / "S.gpg-agent").unlink()
+    (silent / "S.gpg-agent").write_bytes(b"%Assuan%\n")
+    assert await canary_secrets.find([silent, tmp_path / "none"], {"A" * 40: "B"}, runtime=tmp_path) is None
+
+
+async def test_a_keyring_of_the_old_kind_is_an_obstacle_until_gpg_has_taken_it_over(
+    operator: gpg.Home, keys: list[str], public_keys: Path, service_home: gpg.Home
+) -> None:
+    (service_home.path / "secring.gpg").write_bytes(operator.gpg("--export-secret-keys", keys[0]))
+    with pytest.raises(NotReadyError, match=r"secring\.gpg is a keyring of GnuPG before 2\.1"):
+        await check_canary_keys(settings_with(keys, public_keys, service_home.path))
+    (service_home.path / ".gpg-v21-migrated").touch()
+    assert await check_canary_keys(settings_with(keys, public_keys, service_home.path)) is not None
+
+
 def test_keyrings_are_those_named_the_environments_and_every_users(tmp_path: Path) -> None:
     found = canary_secrets.keyrings({"GNUPGHOME": "/somewhere"}, tmp_path, None)
     assert [str(each) for each in found[:2]] == [str(tmp_path), "/somewhere"]
     assert all(each.name == ".gnupg" for each in found[2:])
     assert len(found) > 2
-    assert canary_secrets.find([tmp_path / "none"], {"A": "B"}) is None
 
 
 async def test_a_folder_without_one_of_the_keys_is_named(keys: list[str], public_keys: Path) -> None:
     (public_keys / f"{keys[0]}.asc").unlink()
-    with pytest.raises(NotReadyError, match=f"{public_keys} lacks the canary's key {keys[0]}"):
+    with pytest.raises(NotReadyError, match=f"{public_keys} lacks the canary's key {keys[0]}") as caught:
+        await check_canary_keys(settings_with(keys, public_keys))
+    assert str(caught.value).startswith("HELIOGRAPH_PUBLIC_KEYS: ")
+    assert "each of HELIOGRAPH_CANARY_KEYS among them" in str(caught.value)
+
+
+async def test_without_gpg_the_folder_is_not_blamed(
+    keys: list[str], public_keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(NotReadyError, match=r"^HELIOGRAPH_CANARY_KEYS: cannot be looked at: .*cannot be run"):
         await check_canary_keys(settings_with(keys, public_keys))
 
 

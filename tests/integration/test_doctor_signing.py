@@ -61,7 +61,7 @@ async def test_the_feed_key_and_its_end_are_named(home: gpg.Home) -> None:
     missing = await doctor_signing.signing(load(environ={}, feed_key="A" * 40, gnupghome=str(home.path)))
     assert (missing.detail, missing.advice) == (
         f"the keyring has no certificate with the key {'A' * 40}",
-        "docs/keys.md says how the service gets its key",
+        "correct HELIOGRAPH_GNUPGHOME or HELIOGRAPH_FEED_KEY; docs/keys.md says how a key comes there",
     )
 
 
@@ -85,7 +85,7 @@ async def test_a_signer_elsewhere_is_asked(home: gpg.Home) -> None:
 
 async def test_the_canarys_keys_are_looked_at_as_the_service_does(home: gpg.Home, tmp_path: Path) -> None:
     none = await doctor_signing.canary(load(environ={}))
-    assert (none.detail, none.advice) == ("no key is pinned: no canary can be published", "")
+    assert (none.detail, none.advice) == ("no key is pinned: no canary can be published (0 public keys are)", "")
     [fingerprint] = home.fingerprints()
     (tmp_path / "alice.asc").write_bytes(home.public(fingerprint))
     pinned: dict[str, Any] = {"canary_keys": fingerprint, "public_keys": str(tmp_path)}
@@ -94,5 +94,10 @@ async def test_the_canarys_keys_are_looked_at_as_the_service_does(home: gpg.Home
     held = await doctor_signing.canary(load(environ={}, **pinned, gnupghome=str(home.path)))
     assert "could be made to sign with it" in held.detail
     assert held.advice
+    (tmp_path / "junk.asc").write_bytes(b"no key")
+    for settings in (load(environ={}, **pinned), load(environ={}, public_keys=str(tmp_path))):
+        junk = await doctor_signing.canary(settings)
+        assert junk.detail.startswith(f"HELIOGRAPH_PUBLIC_KEYS: {tmp_path}/junk.asc: no certificate could be imported")
+        assert junk.advice
     lost = await doctor_signing.canary(load(environ={}, canary_keys=fingerprint))
     assert lost.detail.startswith("HELIOGRAPH_PUBLIC_KEYS is not set")

@@ -94,8 +94,10 @@ async def test_the_page_tells_of_every_key(reader: Caller, published: Published)
         "2 signing subkeys", "Canary signer 1 of 1 Expires soon", "This key expires on", spaced(published.canary),
         "Former feed key Expired", "This key expired on 31 December 2024.", spaced(published.former),
         "Other key Revoked", "This key has been revoked.", spaced(published.revoked), "Lost <lost@nordbastion.example>",
-        "curl -fsS https://nordbastion.example/pgp/keys.asc | gpg --import",
-        "--locate-external-keys feeds@nordbastion.example", f"gpg --fingerprint {published.feed}",
+        "curl -fsSo keys.asc https://nordbastion.example/pgp/keys.asc",
+        "--locate-external-keys feeds@nordbastion.example", "Both ways trust this host",
+        "gpg --show-keys --with-fingerprint keys.asc", "3. Verify the warrant canary",
+        "4. Verify what the feed key signs",
     ]  # fmt: skip
     places = [said.find(each) for each in order]
     assert -1 not in places
@@ -243,6 +245,18 @@ async def test_the_feed_key_is_found_where_the_service_alone_has_it(published: P
     await keys.load()
     async with serving(keys, clock=clock) as reader:
         assert (await reader("GET", f"/pgp/{published.feed}.asc")).status == 200
+        said = words((await reader("GET", "/pgp/")).content)
+        assert "3. Verify what the feed key signs" in said
+        assert "Verify the warrant canary" not in said
+
+
+async def test_where_one_way_to_the_keys_is_shown_one_is_spoken_of(published: Published, clock: FakeClock) -> None:
+    keys = PublishedKeys(published.folder, duties=Duties(published.feed))
+    await keys.load()
+    async with serving(keys, clock=clock, site=replace(SITE, public_url="https://api.other.example")) as reader:
+        said = words((await reader("GET", "/pgp/")).content)
+    assert "That trusts this host" in said
+    assert "Web Key Directory" not in said
 
 
 async def test_security_txt_is_signed_by_the_feed_key(clock: FakeClock) -> None:
@@ -262,4 +276,5 @@ async def test_security_txt_is_signed_by_the_feed_key(clock: FakeClock) -> None:
     text, signer = gpg.sequoia_clear(answer.content, keys.keys[0].armored)
     assert signer == feed
     assert b"Contact: mailto:security@nordbastion.example" in text
+    assert b"Encryption:" not in text
     assert b"Canonical: https://nordbastion.example/.well-known/security.txt" in text

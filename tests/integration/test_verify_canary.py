@@ -287,7 +287,7 @@ def test_a_canary_that_is_not_canonical_is_refused(
 
 def test_a_script_can_insist_on_a_canary(signers: Provider, tmp_path: Path) -> None:
     path = tmp_path / "release.json"
-    path.write_text('{"type":"release"}')
+    path.write_text('{"type":"status/1"}')
     path.with_name("release.json.asc").write_bytes(signers.signed(path.read_bytes(), signers.bob)[signers.bob])
     bobs = ("--key", signers.keys(tmp_path, signers.bob))
     assert verify(path, *bobs).code == 0

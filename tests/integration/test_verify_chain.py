@@ -137,7 +137,11 @@ def test_a_retirement_ends_what_is_given_before_it(
 ) -> None:
     ending = retirement(ISSUED[0], signers=(signers.alice, signers.bob), threshold=2)
     path = signers.publish(canary.parent, ending)
-    said = verify(path, *keys, *AT, "--chain", "--previous", history, "--previous", canary)
-    assert said.code == 0, said
-    assert "state revoked" in said.verdict
+    whole = (path, *keys, *AT, "--chain", "--previous", history, "--previous", canary)
+    said = verify(*whole)
+    assert (said.code, said.faults) == (1, ["ended"])
+    assert said.verdict.startswith("NOT VERIFIED: 2 of 2 signatures, state revoked at ")
+    taken = verify(*whole, "--any-age")
+    assert taken.code == 0, taken
+    assert taken.verdict.startswith("verified: 2 of 2 signatures, state revoked at ")
     assert chain[2].content == canary.read_bytes()

@@ -74,9 +74,7 @@ def test_a_document_is_written_out_only_when_it_verifies(document: Path, feed: t
 def test_a_changed_document_is_not_verified(document: Path, feed: tuple[str, str], content: bytes) -> None:
     document.write_bytes(content)
     said = verify(document, *feed)
-    assert (said.code, said.faults, said.verdict) == (
-        1, ["too_few_signatures"], "NOT VERIFIED: 0 of 1 signatures",
-    )  # fmt: skip
+    assert (said.code, said.faults[0], said.verdict) == (1, "too_few_signatures", "NOT VERIFIED: 0 of 1 signatures")
 
 
 def test_a_signature_by_another_key_is_not_enough(signers: Provider, document: Path, tmp_path: Path) -> None:

@@ -124,14 +124,14 @@ async def test_nothing_is_fetched_for_a_file(signers: Provider, keys: tuple[str,
 
 
 async def test_a_feed_and_its_signature(signers: Provider, tmp_path: Path) -> None:
-    content = b'{"data":[],"meta":{}}'
+    content = b'{"asn":213232,"type":"peering/1"}'
     key = ("--key", str(signers.keys(tmp_path, signers.feed)))
     async with serving({f"{BASE}/peering.json": content}) as shelf:
         unsigned = await verify_at(f"{shelf.url}/peering.json", *key)
         assert (unsigned.code, unsigned.faults) == (1, ["no_signature"])
         shelf.files[f"{BASE}/peering.json.asc"] = signers.signed(content, signers.feed)[signers.feed]
         said = await verify_at(f"{shelf.url}/peering.json", *key)
-        assert (said.code, said.stdout[0]) == (0, f"{shelf.url}/peering.json: JSON with data, meta")
+        assert (said.code, said.stdout[0]) == (0, f"{shelf.url}/peering.json: document peering/1")
 
 
 @pytest.mark.parametrize("start", ["canary", "canary.json", "canary/history/3", "canary/history/3.json"])

@@ -122,3 +122,4 @@ class Watching:
     """Knows how the newest canary stands because it was told."""
 
     standing: Standing
+    judged_at: datetime | None = None

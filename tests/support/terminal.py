@@ -52,9 +52,9 @@ class Screen:
         self.type(f"{answer}\n")
         return shown
 
-    def ends(self) -> tuple[int, str]:
-        """Wait until it ends; return its exit code and what it showed last."""
-        deadline = time.monotonic() + PATIENCE
+    def ends(self, patience: float = PATIENCE) -> tuple[int, str]:
+        """Wait until it ends, `patience` seconds at most; return its exit code and what it showed last."""
+        deadline = time.monotonic() + patience
         while self._more(deadline - time.monotonic()):
             assert time.monotonic() < deadline, f"has not ended after {self._shown[self._read :]!r}"
         return self.child.wait(PATIENCE), self._shown[self._read :]
@@ -75,11 +75,18 @@ class Screen:
 @contextlib.contextmanager
 def on_a_terminal(*arguments: str, environ: Mapping[str, str], cwd: Path = ROOT) -> Iterator[Screen]:
     """Run `heliograph <arguments>` on a terminal; end it at the end."""
+    command = [*_without_network(), sys.executable, "-m", "publisher", *arguments]
+    with a_program_on_a_terminal(*command, environ=environ, cwd=cwd) as screen:
+        yield screen
+
+
+@contextlib.contextmanager
+def a_program_on_a_terminal(*command: str, environ: Mapping[str, str], cwd: Path) -> Iterator[Screen]:
+    """Run any program on a terminal, with what network there is; end it at the end."""
     folder = _folder()
     master, slave = pty.openpty()
-    command = [*_dying_with_us(), *_without_network(), sys.executable, "-m", "publisher", *arguments]
     child = subprocess.Popen(
-        command,
+        [*_dying_with_us(), *command],
         env={**_clean(folder), "PYTHONPATH": str(ROOT), **environ},
         cwd=cwd,
         stdin=slave,

@@ -200,6 +200,7 @@ def _canaries() -> dict[type[BaseModel], Json]:
         | {
             "state": "current",
             "state_until": "2026-11-24T00:00:00Z",
+            "retirement": None,
             "faults": [],
             "history_url": "https://api.example.com/v1/transparency/canary/history",
         },

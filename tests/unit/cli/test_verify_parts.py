@@ -14,7 +14,7 @@ from publisher.cli.verify_headers import HeaderError, digest_fault, parse, signa
 from publisher.cli.verify_outcome import LONGEST_SHOWN, shown
 from publisher.cli.verify_signed import what_is
 from publisher.cli.verify_sources import is_loopback
-from publisher.cli.verify_view import MOST_SIGNATURES
+from publisher.cli.verify_view import MOST_SIGNATURES, contradictions
 from publisher.cli.verify_view import parse as parse_view
 from signer.verification import visible_text
 
@@ -145,12 +145,31 @@ def test_a_page_of_any_shape_gives_the_signatures_that_are_some() -> None:
 
 
 @pytest.mark.parametrize(
+    ("says", "found"),
+    [
+        ({}, []),
+        ({"state": "revoked"}, []),
+        ({"state": "current"}, ["state"]),
+        ({"state": None}, ["state"]),
+        ({"next_due": "2026-12-01T00:00:00Z", "state": "due"}, ["next_due", "state"]),
+    ],
+)
+def test_over_a_retirement_a_page_can_only_say_that_it_is_over(says: dict[str, object], found: list[str]) -> None:
+    signed = {"retirement": "We stop.", "sequence": None, "next_due": None, "expires_at": None}
+    page = orjson.dumps({"signed": {"document": orjson.dumps(signed).decode()}} | says)
+    view = parse_view(page)
+    assert view is not None
+    assert contradictions(view) == found
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"\x00", "1 bytes"),
         (b"[]", "JSON"),
-        (b'{"type":"x/1"}', "document x/1"),
-        (b'{"type":"\\u001b[2Jx"}', "document \N{REPLACEMENT CHARACTER}[2Jx"),
+        (b'{"type":"peering/1"}', "document peering/1"),
+        (b'{"type":"x/1"}', "JSON of the type x/1"),
+        (b'{"type":"\\u001b[2Jx"}', "JSON of the type \\x1b[2Jx"),
         (b'{"a":1,"b":2}', "JSON with a, b"),
         (b'{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1}', "JSON with a, b, c, d, e, f, …"),
     ],

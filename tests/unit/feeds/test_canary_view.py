@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -131,6 +132,31 @@ def test_bytes_that_are_no_statement_are_shown_and_named(content: bytes, code: s
     assert shown["signed"]["document"] == content.decode("utf-8", "replace")
     assert shown["signed"]["threshold"] is None
     Canary.model_validate_json(orjson.dumps(shown))
+
+
+def test_a_canary_that_was_ended_is_told_from_one_whose_keys_were_revoked() -> None:
+    shown = [canary.view(each, moment("2026-12-02T00:00:00Z"), URL) for each in (ENDED, REVOKED)]
+    assert [(each["state"], each["retirement"]) for each in shown] == [("revoked", "We stop."), ("revoked", None)]
+    assert canary.view(Standing(), moment("2026-12-02T00:00:00Z"), URL)["retirement"] is None
+
+
+@pytest.mark.parametrize(
+    ("standing", "is_retirement", "removals"), [(GOOD, False, []), (CHANGED, False, ["seizures"]), (ENDED, True, [])]
+)
+def test_the_history_says_what_was_removed_and_what_was_ended(
+    standing: Standing, removals: list[str], *, is_retirement: bool
+) -> None:
+    assert standing.published is not None
+    for made in (canary.summary, canary.record):
+        shown = made(standing.published, is_latest=True)
+        assert (shown["is_retirement"], shown["acknowledged_removals"]) == (is_retirement, removals)
+
+
+def test_of_what_is_not_readable_the_history_does_not_say_what_it_removed() -> None:
+    assert GOOD.published is not None
+    shown = canary.summary(replace(GOOD.published, content=b"{}"), is_latest=True)
+    assert (shown["is_retirement"], shown["acknowledged_removals"]) == (False, None)
+    CanarySummary.model_validate_json(orjson.dumps(shown))
 
 
 def test_a_line_and_a_record_of_the_history_have_no_state() -> None:

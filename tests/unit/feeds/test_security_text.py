@@ -57,7 +57,6 @@ def test_what_is_not_said_has_no_line() -> None:
     assert text(FEW, URL, datetime(2028, 2, 1, tzinfo=UTC)).decode().splitlines() == [
         "Contact: mailto:security@p.example",
         "Expires: 2028-03-02T00:00:00Z",
-        "Encryption: https://p.example/pgp/keys.asc",
         "Canonical: https://p.example/.well-known/security.txt",
     ]
 

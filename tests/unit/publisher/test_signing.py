@@ -10,7 +10,6 @@ import pytest
 from publisher import profiles
 from publisher.api import errors, signing
 from publisher.api.errors import ApiError
-from publisher.api.idempotency import Stored
 from publisher.profiles.model import Fault, LimitClass
 from signer.client import SignerError, SignerRefusedError, SignerUnavailableError
 from signer.protocol import Refusal
@@ -56,7 +55,7 @@ def test_a_provider_without_signatures_has_no_such_header() -> None:
 
 
 async def test_a_clear_signed_answer_is_the_document_itself() -> None:
-    answer = await signing.signed(Stamp(), "1", Stored(201, {}, BODY), {"Location": "/v1/x"}, NAMES)
+    answer = (await signing.sign(Stamp(), "1", BODY, NAMES)).response(201, {"Location": "/v1/x"})
     assert answer.status == 201
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert answer.headers["Location"] == "/v1/x"
@@ -64,7 +63,7 @@ async def test_a_clear_signed_answer_is_the_document_itself() -> None:
 
 
 async def test_a_detached_signature_leaves_the_body_as_it_is() -> None:
-    answer = await signing.signed(Stamp(), "detached", Stored(200, {}, BODY), {}, NAMES)
+    answer = (await signing.sign(Stamp(), "detached", BODY, NAMES)).response(200, {})
     assert answer.body == BODY
     assert answer.headers["Content-Type"] == "application/json"
     digest = hashlib.sha256(BODY).digest()

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import orjson
 import pytest
 import rfc8785
 from hypothesis import given
@@ -170,6 +171,18 @@ def test_what_is_no_statement_is_refused_and_says_where(content: bytes, words: s
     error = refused(content)
     assert str(error).startswith(words)
     assert error.is_canonical
+
+
+def test_names_that_others_wrote_are_repeated_harmless_and_short() -> None:
+    loose = orjson.loads(first().content)
+    for name, words in (
+        ("\x1b[32mverified\n\u202e", "'\\x1b[32mverified\\n\\u202e': Extra inputs are not permitted"),
+        ("é" * 65, "é" * 64 + "…: Extra inputs are not permitted"),
+        ("é" * 64, "é" * 64 + ": Extra inputs are not permitted"),
+    ):
+        with pytest.raises(StatementError) as refused:
+            Document.read(orjson.dumps({name: 1} | loose))
+        assert str(refused.value) == words
 
 
 @pytest.mark.parametrize("digest", ["0" * 7 + "1" * 57, "0" * 63, "0" * 8 + "A" * 56])

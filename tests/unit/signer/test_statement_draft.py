@@ -88,11 +88,12 @@ def test_only_what_is_word_for_word_there_has_not_vanished(before: dict[str, str
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"threshold": 4}, "threshold is 4 of 3 signers"),
+        ({"threshold": 4}, "threshold: is 4, of 3 signers"),
         ({"statements": ()}, "statements: there is none"),
         ({"freshness": Freshness()}, "freshness: neither a block nor a headline"),
         ({"provider": "a\nb"}, "provider: must be one line of printable characters"),
-        ({"signers": ("ABC",)}, "signers.0: String should match pattern"),
+        ({"signers": ("ABC",)}, "signers: String should match pattern"),
+        ({"jurisdictions": ("SE", "Sverige")}, "jurisdictions: 'Sverige' is not an ISO 3166 code, such as SE or US-NY"),
     ],
 )
 def test_what_makes_no_statement_is_refused(changes: dict[str, Any], text: str) -> None:
