@@ -66,8 +66,7 @@ def steps() -> list[Step]:
 def machines(dsn: str, tmp_path: Path) -> Iterator[dict[str, Machine]]:
     stick = tmp_path / "stick"
     stick.mkdir()
-    common = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "BLOCK": f"900001:{1:064x}"}
-    common["HEADLINE"] = "Paper: News of the day"
+    common = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with gpg.home() as alice, gpg.home() as bob, gpg.home() as carol:
         made = {}
         for name, home in zip(SIGNERS, (alice, bob, carol), strict=True):
@@ -136,9 +135,10 @@ def test_every_block_says_whose_machine_it_is_for() -> None:
 @pytest.mark.timeout(900)  # some forty commands, one after the other
 async def test_the_document_by_hand(machines: dict[str, Machine], tmp_path: Path) -> None:
     stick, states = tmp_path / "stick", []
-    for step in steps():
+    for number, step in enumerate(steps()):
+        news = {"BLOCK": f"{900_000 + number}:{number:064x}", "HEADLINE": f"Paper: News of day {number}"}
         for machine in map(machines.__getitem__, step.machines):
-            machine.environ.update(fingerprints(stick, machines))
+            machine.environ.update(news | fingerprints(stick, machines))
             if step.language == "ini":
                 lines = string.Template(step.text).substitute(machine.environ).splitlines()
                 machine.environ.update({name: value for name, _, value in (line.partition("=") for line in lines)})

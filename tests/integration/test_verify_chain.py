@@ -137,7 +137,7 @@ def test_a_retirement_ends_what_is_given_before_it(
 ) -> None:
     ending = retirement(ISSUED[0], signers=(signers.alice, signers.bob), threshold=2)
     path = signers.publish(canary.parent, ending)
-    whole = (path, *keys, *AT, "--chain", "--previous", history, "--previous", canary)
+    whole: tuple[str | Path, ...] = (path, *keys, *AT, "--chain", "--previous", history, "--previous", canary)
     said = verify(*whole)
     assert (said.code, said.faults) == (1, ["ended"])
     assert said.verdict.startswith("NOT VERIFIED: 2 of 2 signatures, state revoked at ")
