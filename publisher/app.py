@@ -11,6 +11,7 @@ import contextlib
 import logging
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
@@ -22,7 +23,9 @@ from consumers.credentials import Credentials
 from consumers.deadletters import TooManyDeadLettersError
 from consumers.reader import open_reader
 from feeds.canary_guard import CanaryGuard
-from publisher import VERSION, housekeeping, profiles
+from feeds.feed_watch import FeedWatch
+from feeds.metrics import PublishingMetrics
+from publisher import VERSION, housekeeping, profiles, telemetry
 from publisher.admin import admin_app
 from publisher.api import server
 from publisher.api.opening import open_api
@@ -30,6 +33,7 @@ from publisher.delivery.egress import Rules
 from publisher.delivery.opening import open_delivery
 from publisher.delivery.transport import Transport
 from publisher.endpoints import Directory
+from publisher.feed_publishing import open_feed_publishing
 from publisher.health import Health
 from publisher.housekeeping import Chore
 from publisher.ids import Ids
@@ -39,7 +43,8 @@ from publisher.preconditions import check_canary_keys, check_schema, check_topic
 from publisher.quota import Quota
 from publisher.retention import Retention
 from publisher.roles import ROLES, NotReadyError
-from publisher.signing import open_signer
+from publisher.signing import Signing
+from publisher.telemetry import open_telemetry
 from publisher.transparency import open_transparency
 from runtime.clock import SystemClock
 from runtime.database import open_pool
@@ -57,6 +62,7 @@ if TYPE_CHECKING:
     from feeds.routes import Route
     from publisher.api.server import Runner
     from publisher.delivery.worker import Worker
+    from publisher.feed_publishing import FeedPublishing
     from runtime.clock import Clock
     from runtime.database import Pool
     from runtime.settings import Settings
@@ -90,6 +96,8 @@ class Service:
     _credentials: Credentials
     _signer: SignerClient | None
     _pins: Pins | None
+    _feed_watch: FeedWatch
+    _feeds: FeedPublishing
 
     def __init__(self, settings: Settings, roles: Collection[str] = ROLES, *, clock: Clock | None = None) -> None:
         """Take complete settings; nothing is opened yet. Raises `ProfileError` for a broken profile."""
@@ -182,11 +190,13 @@ class Service:
         self._health.add("database", lambda: ping(pool))
         self._directory = Directory.of(settings, self._ids)
         self._pins = await check_canary_keys(settings)
-        signing = open_signer(settings, self._roles, metrics=SignerMetrics(self.registry), clock=self._clock)
+        signing = Signing(settings, self._roles, metrics=SignerMetrics(self.registry), clock=self._clock)
+        self._signer = signing.client
         starting = asyncio.create_task(self._stack.enter_async_context(signing), name="start the signer")
         try:
+            self._open_feeds(pool)
             await self._open_roles(pool)
-            self._signer = await starting  # a process of its own: it starts beside everything else
+            await starting  # a process of its own: it starts beside everything else
         except BaseException:
             await cancel(starting)
             raise
@@ -194,6 +204,18 @@ class Service:
         admin = await self._listen(server.runner(admin_app(self.registry, self._health)), "admin_listen")
         api = await self._open_api(pool, self._directory, routes) if "api" in self._roles else None
         self.addresses = Addresses(api, admin)
+
+    def _open_feeds(self, pool: Pool) -> None:
+        """Know the newest documents everywhere; publish where facts are written."""
+        self._feed_watch = FeedWatch(pool, self._clock)
+        self._feeds = open_feed_publishing(
+            self._profile, pool=pool, signer=self._signer, clock=self._clock, on_published=self._feed_watch.wake
+        )
+        publishes = bool(self._roles & {"consume", "deliver"})
+        if publishes:
+            self._beside.append(("publish feeds", self._feeds.publisher.run))
+            self._chores += self._feeds.chores
+        PublishingMetrics(self.registry, self._feeds.publisher if publishes else None)
 
     async def _open_roles(self, pool: Pool) -> None:
         settings, directory = self._settings, self._directory
@@ -222,6 +244,7 @@ class Service:
                 settings.kafka_topic_events,
                 settings.kafka_topic_dead_letters,
                 settings.kafka_topic_announcements,
+                settings.kafka_topic_telemetry,
             }
         if needed:
             await check_topics(settings, needed)
@@ -276,7 +299,7 @@ class Service:
             pool=pool,
             directory=directory,
             worker=self._worker,
-            before=[self._canary_guard()],
+            before=[self._canary_guard(), *self._feeds.of_events],
             offered=self._profile.events.types,
             full=self._quota.full,
             ids=self._ids,
@@ -284,10 +307,23 @@ class Service:
             clock=self._clock,
             registry=self.registry,
         )
-        self._consumer, self._intake = opened
+        self._consumer, self._intake = opened.consumer, opened.loop
         self._stack.push_async_callback(self._leave_group)
         await broker.start_patiently(self._consumer, self._settings)
+        heard = await open_telemetry(
+            self._settings,
+            self._stack,
+            pool=pool,
+            handlers=self._feeds.of_telemetry,
+            dead_letters=opened.dead_letters,
+            metrics=opened.metrics,
+            clock=self._clock,
+        )
+        self._beside.append(("hear telemetry", partial(telemetry.run, heard.loop, self._halt)))
         self._health.add("intake", self._check_intake)
+
+    def _halt(self, why: str) -> None:
+        self._halted = self._halted or why
 
     def _canary_guard(self) -> CanaryGuard:
         public_url = self._settings.public_url.rstrip("/")
@@ -323,6 +359,7 @@ class Service:
             pool=pool,
             pins=self._pins,
             signer=self._signer,
+            feeds=self._feed_watch,
             registry=self.registry,
             clock=self._clock,
         )
@@ -342,7 +379,8 @@ class Service:
             ids=self._ids,
             clock=self._clock,
             signer=self._signer,
-            feeds=feeds,
+            routes=feeds,
+            feeds=self._feed_watch,
         )
         self._stack.push_async_callback(opened.close)
         self._beside += opened.beside

@@ -41,6 +41,7 @@ async def embedded_settings(given: Settings) -> AsyncIterator[Settings]:
                 settings.kafka_topic_dead_letters: 1,
                 settings.kafka_topic_announcements: 1,
                 settings.kafka_topic_credentials: 1,
+                settings.kafka_topic_telemetry: 1,
             },
             compacted=[settings.kafka_topic_credentials],
         )

@@ -39,6 +39,8 @@ class Intake(NamedTuple):
 
     consumer: broker.KafkaConsumer
     loop: Loop[Event]
+    dead_letters: DeadLetters
+    metrics: ConsumerMetrics
 
 
 async def open_intake(
@@ -77,13 +79,14 @@ async def open_intake(
         full=full,
         offered=offered,
     )
+    dead_letters = DeadLetters(producer, settings.kafka_topic_dead_letters)
     loop = Loop(
         consumer=consumer,
         pool=pool,
         decode=partial(decode, max_bytes=settings.kafka_record_bytes),
         admit=inbox.admit,
         handlers=[*before, fan_out],
-        dead_letters=DeadLetters(producer, settings.kafka_topic_dead_letters),
+        dead_letters=dead_letters,
         limit=DeadLetterLimit(
             clock,
             share=settings.dead_letter_share,
@@ -93,7 +96,7 @@ async def open_intake(
         metrics=metrics,
         appetite=_appetite(worker, settings.kafka_batch),
     )
-    return Intake(consumer, loop)
+    return Intake(consumer, loop, dead_letters, metrics)
 
 
 def fan_out_for_others(

@@ -24,7 +24,7 @@ from signer.client import SignerClient
 from signer.faults import AgentError, GpgUnavailableError, PgpError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import Collection
     from types import TracebackType
 
     from runtime.clock import Clock
@@ -36,39 +36,56 @@ SIGN = "sign"
 TIMEOUT = 5.0
 
 
-@contextlib.asynccontextmanager
-async def open_signer(
-    settings: Settings, roles: Collection[str], *, metrics: SignerMetrics, clock: Clock
-) -> AsyncIterator[SignerClient | None]:
-    """Yield what has things signed, None where nothing can be; run the signing process where this one is to.
+class Signing:
+    """Who signs for this process; an async context manager, in which the signing process runs where it is to be ours.
 
-    Raises `AgentError` when that does not start, `SettingsError` when it is not told its keyring.
+    `client` is there from the start: it waits for the process as for one that is being started again.
     """
-    if SIGN not in roles or settings.feed_key is None:
+
+    def __init__(self, settings: Settings, roles: Collection[str], *, metrics: SignerMetrics, clock: Clock) -> None:
+        """Decide by settings and roles; raises `SettingsError` when the process is not told its keyring."""
+        self._settings = settings
+        self._is_ours = SIGN in roles and settings.feed_key is not None
+        self._stack = contextlib.AsyncExitStack()
         socket = settings.signer_socket
-        yield SignerClient(socket, metrics=metrics, clock=clock, timeout=TIMEOUT) if socket else None
-        return
-    settings.require("gnupghome")
-    assert settings.gnupghome is not None  # noqa: S101 - narrowed by require()
-    with contextlib.ExitStack() as stack:
-        socket = settings.signer_socket
-        if socket is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hg-", ignore_cleanup_errors=True))
-            socket = Path(folder) / "signer.sock"
-        signing = child(
-            socket=socket,
-            home=settings.gnupghome,
-            fingerprint=settings.feed_key,
-            canary=settings.canary_keys,
-            log_level=settings.log_level,
-            log_format=settings.log_format,
-        )
-        async with contextlib.AsyncExitStack() as running:
+        if self._is_ours:
+            settings.require("gnupghome")
+            if socket is None:
+                folder = tempfile.TemporaryDirectory(prefix="hg-", ignore_cleanup_errors=True)
+                socket = Path(self._stack.enter_context(folder)) / "signer.sock"
+        self._socket = socket
+        self.client = SignerClient(socket, metrics=metrics, clock=clock, timeout=TIMEOUT) if socket else None
+
+    async def __aenter__(self) -> Self:
+        """Start the process; raises `AgentError` when it does not start."""
+        if self._is_ours:
+            settings = self._settings
+            assert settings.gnupghome is not None  # noqa: S101 - required above
+            assert settings.feed_key is not None  # noqa: S101 - or it were not ours
+            assert self._socket is not None  # noqa: S101 - chosen above
+            process = child(
+                socket=self._socket,
+                home=settings.gnupghome,
+                fingerprint=settings.feed_key,
+                canary=settings.canary_keys,
+                log_level=settings.log_level,
+                log_format=settings.log_format,
+            )
             try:
-                await running.enter_async_context(signing)
+                await self._stack.enter_async_context(process)
             except AgentError as error:
+                await self._stack.aclose()
                 raise AgentError(f"{_settings_of_it()}: {error}") from None
-            yield SignerClient(socket, metrics=metrics, clock=clock, timeout=TIMEOUT)
+            except BaseException:
+                await self._stack.aclose()
+                raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the process."""
+        await self._stack.aclose()
 
 
 def _settings_of_it() -> str:

@@ -6,17 +6,19 @@ webhook. What it shares with the intake of events are the metrics and the dead l
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumers import broker, telemetry
-from consumers.deadletters import DeadLetterLimit
+from consumers.deadletters import DeadLetterLimit, TooManyDeadLettersError
 from consumers.loop import Loop
 from publisher.intake import CLOSE_GRACE
 from runtime.lifecycle import close_within
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import asyncio
+    from collections.abc import Callable, Sequence
     from contextlib import AsyncExitStack
 
     from consumers.deadletters import DeadLetters
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from runtime.clock import Clock
     from runtime.database import Connection, Pool
     from runtime.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 #: Behind the name of the group that reads events: groups with one name share out all their topics.
 GROUP = "-telemetry"
@@ -81,6 +85,16 @@ async def open_telemetry(
 
 def _decode(clock: Clock, max_bytes: int, record: Record) -> Telemetry:
     return telemetry.decode(record, now=clock.now(), max_bytes=max_bytes)
+
+
+async def run(loop: Loop[Telemetry], halted: Callable[[str], None], stop: asyncio.Event) -> None:
+    """Work until `stop`; a loop that halts on bad records says so to `halted`, and the rest of the service goes on."""
+    try:
+        await loop.run(stop)
+    except TooManyDeadLettersError as error:
+        logger.error("the intake of telemetry stopped: %s", error)  # noqa: TRY400 - the text is all there is to say
+        halted(str(error))
+        await stop.wait()
 
 
 async def _admit_all(_: Connection, records: Sequence[Telemetry]) -> Sequence[Telemetry]:

@@ -5,13 +5,28 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
-from feeds import canary_routes, key_routes, pages
+from feeds import (
+    badge_routes,
+    canary_page,
+    canary_routes,
+    feed_routes,
+    key_routes,
+    pages,
+    peering_page,
+    peering_routes,
+    status_pages,
+    statuspage_routes,
+    syndication_routes,
+)
 from feeds.canary_reminders import remind
 from feeds.canary_watch import CanaryWatch
 from feeds.keys import Duties, PublishedKeys
 from feeds.metrics import CanaryMetrics
 from feeds.pages import Link, Site
 from feeds.security_text import Contacts, SecurityText
+from feeds.stream import Streams
+from publisher.api.clients import Clients
+from publisher.api.limits import network_of
 from publisher.housekeeping import Chore
 from publisher.roles import NotReadyError
 from runtime.settings import variable
@@ -24,6 +39,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from feeds.feed_watch import FeedWatch
     from feeds.routes import Route
     from publisher.profiles import Profile
     from runtime.clock import Clock
@@ -38,7 +54,12 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks at whether there is something to remind of.
 REMIND = 60.0
 #: The pages one gets to from every page.
-NAVIGATION = (Link("/pgp/", "Keys"),)
+NAVIGATION = (
+    Link("/status/", "Status"),
+    Link("/warrant-canary/", "Warrant canary"),
+    Link("/peering/", "Peering"),
+    Link("/pgp/", "Keys"),
+)
 
 
 class Transparency(NamedTuple):
@@ -57,6 +78,7 @@ async def open_transparency(
     pool: Pool,
     pins: Pins | None,
     signer: SignerClient | None,
+    feeds: FeedWatch,
     registry: CollectorRegistry,
     clock: Clock,
 ) -> Transparency:
@@ -65,12 +87,13 @@ async def open_transparency(
     Every process knows how the canary stands, for its metrics; those that announce send the reminders.
     """
     watch = CanaryWatch(pool, pins, clock)
-    opened = Transparency([], [("watch the canary", watch.run)], [])
-    CanaryMetrics(registry, watch, clock)
+    opened = Transparency([], [("watch the canary", watch.run), ("watch the feeds", feeds.run)], [])
+    CanaryMetrics(registry, watch, clock, feeds=feeds)
     try:
         await watch.load()
+        await feeds.load()
         if "api" in roles:
-            await _serve(opened, settings, profile, pool=pool, watch=watch, signer=signer, clock=clock)
+            await _serve(opened, settings, profile, pool=pool, watch=watch, feeds=feeds, signer=signer, clock=clock)
     except PgpError as error:
         raise NotReadyError(f"{variable('public_keys')}: {error}") from None
     if settings.kafka_bootstrap and not {"consume", "deliver"}.isdisjoint(roles):
@@ -85,6 +108,7 @@ async def _serve(
     *,
     pool: Pool,
     watch: CanaryWatch,
+    feeds: FeedWatch,
     signer: SignerClient | None,
     clock: Clock,
 ) -> None:
@@ -101,12 +125,29 @@ async def _serve(
         onion_location=settings.onion_location,
         navigation=NAVIGATION,
     )
+    clients = Clients.of(settings)
+    streams = Streams(
+        feeds,
+        pool,
+        clock,
+        url=public_url + profile.base,
+        address_of=lambda request: network_of(clients(request).address),
+    )
     opened.routes.extend([
         *canary_routes.routes(watch, pool, clock, url=public_url + profile.base),
         *key_routes.routes(keys, site, clock=clock, security=_security(profile, public_url, signer, clock)),
         *pages.assets(),
+        *status_pages.routes(feeds, site, clock),
+        *canary_page.routes(watch, pool, site, clock),
+        *peering_page.routes(feeds, site),
+        *feed_routes.routes(feeds, pool),
+        *statuspage_routes.routes(feeds, site),
+        *syndication_routes.routes(feeds, site),
+        *peering_routes.routes(feeds),
+        *badge_routes.routes(feeds, watch, clock),
+        streams.route,
     ])  # fmt: skip
-    opened.beside.append(("read the public keys", keys.run))
+    opened.beside.extend([("read the public keys", keys.run), ("end streams", streams.run)])
 
 
 async def _own_key(signer: SignerClient | None) -> PublicKey | None:

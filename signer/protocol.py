@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncio
 
 #: Bytes of what is signed at once.
-MAX_CONTENT = 2**20
+MAX_CONTENT = 4 * 2**20
 #: Room for the rest of a request; and for a reply, which may hold a clear-signed text of nothing but dashes.
 MAX_REQUEST, MAX_REPLY = MAX_CONTENT + 1024, 2 * MAX_CONTENT + 65_536
 _LENGTH = 4

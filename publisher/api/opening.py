@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from consumers.credentials import Credentials
+    from feeds.feed_watch import FeedWatch
     from feeds.routes import Route
     from publisher.api.signing import ResponseSigner
     from publisher.delivery.transport import Transport
@@ -62,9 +63,10 @@ def open_api(
     ids: Ids,
     clock: Clock,
     signer: ResponseSigner | None = None,
-    feeds: Sequence[Route] = (),
+    routes: Sequence[Route] = (),
+    feeds: FeedWatch | None = None,
 ) -> Opened:
-    """Put the API together, with the routes of the feeds; without a `signer` no answer is signed.
+    """Put the API together, with the `routes` of the feeds; without a `signer` no answer is signed.
 
     Raises `ProfileError` for a profile that speaks of operations there are not.
     """
@@ -80,6 +82,7 @@ def open_api(
         clock=clock,
         tester=tester,
         profile=profile,
+        feeds=feeds,
     )
     limiter = Limiter.of(settings, profile.limits, clock)
     pipeline = Pipeline(
@@ -101,7 +104,7 @@ def open_api(
 
     return Opened(
         server.runner(
-            public_app(settings, profile, health, pipeline, feeds),
+            public_app(settings, profile, health, pipeline, routes),
             envelope=server.envelope_of(profile, ids),
             connections=server.most_connections(settings),
             is_https=settings.public_url.startswith("https://"),

@@ -176,7 +176,8 @@ class Pipeline:
         if wish is None or self._signer is None or found is None:
             return response
         stored, headers = found
-        signed = await signing.signed(self._signer, wish, stored, headers, names)
+        made = await signing.sign(self._signer, wish, stored.body, names, is_public=True)
+        signed = made.response(stored.status, headers)
         if wish == signing.DETACHED:
             signed.content_type = response.content_type
         return signed

@@ -33,12 +33,12 @@ class ResponseSigner(Protocol):
         """Return when the signer answers."""
         ...
 
-    async def clearsign(self, content: bytes) -> bytes:
-        """Return `content` as a clear-signed PGP message."""
+    async def clearsign(self, content: bytes, *, is_public: bool = False) -> bytes:
+        """Return `content` as a clear-signed PGP message; what `is_public` may be kept."""
         ...
 
-    async def detach(self, content: bytes) -> bytes:
-        """Return the armored detached signature of `content`."""
+    async def detach(self, content: bytes, *, is_public: bool = False) -> bytes:
+        """Return the armored detached signature of `content`; what `is_public` may be kept."""
         ...
 
 
@@ -83,11 +83,15 @@ class Signed:
         )
 
 
-async def sign(signer: ResponseSigner, wish: str, body: bytes, names: Headers) -> Signed:
-    """Sign a JSON body as `wish` says; raises what the signer raises."""
+async def sign(signer: ResponseSigner, wish: str, body: bytes, names: Headers, *, is_public: bool = False) -> Signed:
+    """Sign a JSON body as `wish` says; raises what the signer raises. What `is_public` is signed once for many."""
     if wish == CLEAR:
-        content = await signer.clearsign(orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2))
+        content = await signer.clearsign(_indented(body), is_public=is_public)
         return Signed(content, "text/plain", "utf-8", {})
     assert names.signature is not None  # noqa: S101 - the profile's check: it goes with `sign`
-    signature = base64.b64encode(await signer.detach(body)).decode()
+    signature = base64.b64encode(await signer.detach(body, is_public=is_public)).decode()
     return Signed(body, "application/json", None, {names.signature: signature, "Content-Digest": sha256_digest(body)})
+
+
+def _indented(body: bytes) -> bytes:
+    return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2)

@@ -166,6 +166,7 @@ async def _broker(settings: Settings) -> list[Finding]:
         settings.kafka_topic_dead_letters,
         settings.kafka_topic_announcements,
         settings.kafka_topic_credentials,
+        settings.kafka_topic_telemetry,
     }
     missing = ", ".join(sorted(needed - topics))
     return [

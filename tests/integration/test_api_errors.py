@@ -44,7 +44,6 @@ def said(answer: Answer) -> tuple[int, str, str]:
 
 #: Of requests with no route or a wrong query: status, type and code.
 UNROUTED = [
-    ("GET", "/", 404, "not_found", "not_found"),
     ("GET", "/v1", 404, "not_found", "not_found"),
     ("GET", "/v1/webhook", 404, "not_found", "not_found"),
     ("GET", "/v1/webhooks/", 404, "not_found", "not_found"),

@@ -6,7 +6,7 @@ import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import feedparser  # type: ignore[import-untyped]  # ships no types
+import feedparser
 from icalendar import Calendar
 
 from feeds import documents

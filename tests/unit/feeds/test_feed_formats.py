@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, fromstring
 
-import feedparser  # type: ignore[import-untyped]  # ships no types
+import feedparser
 import orjson
 import pytest
 from hypothesis import given

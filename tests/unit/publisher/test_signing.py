@@ -22,10 +22,10 @@ class Stamp:
     async def health(self) -> object:
         return None
 
-    async def clearsign(self, content: bytes) -> bytes:
+    async def clearsign(self, content: bytes, *, is_public: bool = False) -> bytes:  # noqa: ARG002 - a stamp
         return b"-----BEGIN PGP SIGNED MESSAGE-----\n" + content
 
-    async def detach(self, content: bytes) -> bytes:
+    async def detach(self, content: bytes, *, is_public: bool = False) -> bytes:  # noqa: ARG002 - a stamp
         return b"-----BEGIN PGP SIGNATURE-----\n" + hashlib.sha256(content).digest()
 
 
