@@ -32,12 +32,22 @@ gnupg:
 	  echo "gnupg is needed. On Debian: sudo apt-get install gnupg" >&2; exit 1; \
 	fi
 
+# The pages are looked at in a browser; where there is none and none can be installed, those tests are skipped and say so.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing chromium"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else \
+	  echo "chromium is not installed: the tests of pages in a browser are skipped (Debian: sudo apt-get install chromium)"; \
+	fi
+
 .PHONY: demo
 demo: setup ## Emit every event type through Kafka, watch each signed delivery arrive (ARGS=--once ends by itself)
 	@$(BIN)/heliograph demo $(ARGS)
 
 .PHONY: test
-test: setup ## Run the whole test suite: no Docker, no JVM, no network
+test: setup chromium ## Run the whole test suite: no Docker, no JVM, no network
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 $(ARGS)
 
 .PHONY: test-apache-kafka
