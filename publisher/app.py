@@ -16,12 +16,9 @@ from typing import TYPE_CHECKING, Self
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
-from consumers import broker, credentials
+from consumers import broker
 from consumers.announcements import Relay
-from consumers.credential_topic import Follower
-from consumers.credentials import Credentials
 from consumers.deadletters import TooManyDeadLettersError
-from consumers.reader import open_reader
 from feeds.canary_guard import CanaryGuard
 from feeds.feed_watch import FeedWatch
 from feeds.metrics import PublishingMetrics
@@ -34,6 +31,7 @@ from publisher.delivery.opening import open_delivery
 from publisher.delivery.transport import Transport
 from publisher.endpoints import Directory
 from publisher.feed_publishing import open_feed_publishing
+from publisher.following import open_following
 from publisher.health import Health
 from publisher.housekeeping import Chore
 from publisher.ids import Ids
@@ -57,6 +55,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
     from types import TracebackType
 
+    from consumers.credentials import Credentials
     from consumers.events import Event
     from consumers.loop import Loop
     from feeds.routes import Route
@@ -73,6 +72,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds the batch in hand may take to end at shutdown.
 INTAKE_GRACE = 1.0
+#: Seconds they may take to leave their groups.
+LEAVE_GRACE = 3.0
 #: Seconds between two rounds of each chore.
 COUNT, SWEEP = 10.0, 600.0
 
@@ -112,7 +113,8 @@ class Service:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client leaves this one untyped
         self.registry = CollectorRegistry()
         self._worker: Worker | None = None
-        self._consumer: broker.KafkaConsumer | None = None
+        self._consumers: list[broker.KafkaConsumer] = []
+        self._hear: Callable[[asyncio.Event], Coroutine[object, object, object]] | None = None
         self._intake: Loop[Event] | None = None
         self._relay: Relay | None = None
         self._chores: list[Chore] = []
@@ -144,12 +146,13 @@ class Service:
         stop_intake = asyncio.Event()
         delivery = _task("deliver", self._worker.run(stop_delivery) if self._worker else stop_delivery.wait())
         intake = _task("consume", self._intake.run(stop_intake) if self._intake else stop_intake.wait())
+        hearing = _task("hear telemetry", self._hear(stop_intake) if self._hear else stop_intake.wait())
         beside = [_task("housekeeping", housekeeping.keep(self._chores, stop))] if self._chores else []
         beside += [_task("announce", self._relay.run(stop_delivery))] if self._relay else []
         followers = [_task(name, work(stop_delivery)) for name, work in self._beside]
         stopping = _task("stop", stop.wait())
         code = EXIT_DONE
-        running = {delivery, intake, stopping, *beside, *followers}
+        running = {delivery, intake, hearing, stopping, *beside, *followers}
         while not stop.is_set() and code == EXIT_DONE:
             ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
@@ -158,9 +161,9 @@ class Service:
                 code = self._ended(task) or code
         self._health.add("stopping", _refuse)  # whoever shares the load out is to look elsewhere
         stop_intake.set()
-        await asyncio.wait((intake,), timeout=INTAKE_GRACE)
-        await cancel(intake, stopping)
-        leaving = _task("leave the group", self._leave_group())
+        await asyncio.wait((intake, hearing), timeout=INTAKE_GRACE)
+        await cancel(intake, hearing, stopping)
+        leaving = _task("leave the groups", self._leave_groups())
         stop_delivery.set()
         await asyncio.wait((delivery, leaving))
         await cancel(*followers)  # they only listen, and until now requests were answered
@@ -222,7 +225,7 @@ class Service:
         rules = Rules.of(settings)
         if rules.allow:
             logger.warning("EGRESS_ALLOW: receivers may be at %s", ", ".join(map(str, rules.allow)))
-        await self._check_topics()
+        await check_topics(settings, self._roles)
         if self._roles & {"deliver", "consume"}:
             await self._open_upkeep(pool)
         if self._roles & {"deliver", "api"}:
@@ -233,21 +236,6 @@ class Service:
             await self._open_intake(pool, directory)
         if self._roles & {"consume", "api"}:
             await self._open_credentials(pool)
-
-    async def _check_topics(self) -> None:
-        settings = self._settings
-        if not settings.kafka_bootstrap:
-            return
-        needed = {settings.kafka_topic_credentials} if self._roles & {"consume", "api"} else set()
-        if "consume" in self._roles:
-            needed |= {
-                settings.kafka_topic_events,
-                settings.kafka_topic_dead_letters,
-                settings.kafka_topic_announcements,
-                settings.kafka_topic_telemetry,
-            }
-        if needed:
-            await check_topics(settings, needed)
 
     async def _open_upkeep(self, pool: Pool) -> None:
         """Before anything is consumed there is a partition for it."""
@@ -307,19 +295,21 @@ class Service:
             clock=self._clock,
             registry=self.registry,
         )
-        self._consumer, self._intake = opened.consumer, opened.loop
-        self._stack.push_async_callback(self._leave_group)
-        await broker.start_patiently(self._consumer, self._settings)
-        heard = await open_telemetry(
+        self._intake = opened.loop
+        self._consumers.append(opened.consumer)
+        self._stack.push_async_callback(self._leave_groups)
+        heard = open_telemetry(
             self._settings,
-            self._stack,
             pool=pool,
             handlers=self._feeds.of_telemetry,
             dead_letters=opened.dead_letters,
             metrics=opened.metrics,
             clock=self._clock,
         )
-        self._beside.append(("hear telemetry", partial(telemetry.run, heard.loop, self._halt)))
+        self._consumers.append(heard.consumer)
+        self._hear = partial(telemetry.run, heard.loop, self._halt)
+        for each in self._consumers:
+            await broker.start_patiently(each, self._settings)
         self._health.add("intake", self._check_intake)
 
     def _halt(self, why: str) -> None:
@@ -331,25 +321,10 @@ class Service:
         return CanaryGuard(pinned=self._settings.canary_keys, source=public_url, location=location)
 
     async def _open_credentials(self, pool: Pool) -> None:
-        """Know every credential before the first request; without Kafka somebody else keeps the table."""
-        settings, topic = self._settings, self._settings.kafka_topic_credentials
-        self._credentials = Credentials(pool.acquire, self._clock, keeps=bool(settings.kafka_bootstrap))
-        if settings.kafka_bootstrap:
-            follower = Follower(
-                pool=pool,
-                topic=topic,
-                reader=lambda: open_reader(settings, topic, begins_again=False),
-                clock=self._clock,
-                on_change=self._credentials.changed,
-            )
-            await follower.load()
-            self._beside.append(("follow credentials", follower.run))
-
-        async def forget() -> None:
-            async with pool.acquire() as connection:
-                await credentials.forget(connection)
-
-        self._chores.append(Chore("forget credentials", SWEEP, forget))
+        opened = await open_following(self._settings, pool=pool, clock=self._clock)
+        self._credentials = opened.credentials
+        self._beside += opened.beside
+        self._chores += opened.chores
 
     async def _open_transparency(self, pool: Pool) -> list[Route]:
         opened = await open_transparency(
@@ -404,10 +379,10 @@ class Service:
         if self._halted:
             raise NotReadyError(self._halted)
 
-    async def _leave_group(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await close_within(CLOSE_GRACE, consumer.stop)
+    async def _leave_groups(self) -> None:
+        """Beside the end of delivery: there is time for a broker that takes its own."""
+        leaving, self._consumers = self._consumers, []
+        await asyncio.gather(*(close_within(LEAVE_GRACE, each.stop) for each in leaving))
 
 
 async def _refuse() -> None:

@@ -40,8 +40,11 @@ async def check_schema(pool: Pool) -> None:
         )
 
 
-async def check_topics(settings: Settings, needed: AbstractSet[str]) -> None:
-    """Raise `NotReadyError` for topics this user does not see: asked for one, a broker may make it."""
+async def check_topics(settings: Settings, roles: AbstractSet[str]) -> None:
+    """Raise `NotReadyError` for topics `roles` need and this user does not see: asked for one, a broker may make it."""
+    needed = _topics_of(settings, roles)
+    if not needed:
+        return
     missing = needed - await broker.list_topics(settings)
     if missing:
         raise NotReadyError(
@@ -71,3 +74,17 @@ async def check_canary_keys(settings: Settings) -> Pins | None:
     if held := await canary_secrets.find(canary_secrets.keyrings(os.environ, settings.gnupghome), keygrips):
         raise NotReadyError(f"{variable('canary_keys')}: {held}")
     return pins
+
+
+def _topics_of(settings: Settings, roles: AbstractSet[str]) -> set[str]:
+    if not settings.kafka_bootstrap:
+        return set()
+    needed = {settings.kafka_topic_credentials} if roles & {"consume", "api"} else set()
+    if "consume" in roles:
+        needed |= {
+            settings.kafka_topic_events,
+            settings.kafka_topic_dead_letters,
+            settings.kafka_topic_announcements,
+            settings.kafka_topic_telemetry,
+        }
+    return needed

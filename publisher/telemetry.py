@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from consumers import broker, telemetry
 from consumers.deadletters import DeadLetterLimit, TooManyDeadLettersError
 from consumers.loop import Loop
-from publisher.intake import CLOSE_GRACE
-from runtime.lifecycle import close_within
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
-    from contextlib import AsyncExitStack
 
     from consumers.deadletters import DeadLetters
     from consumers.decode import Record
@@ -43,9 +40,8 @@ class TelemetryIntake(NamedTuple):
     loop: Loop[Telemetry]
 
 
-async def open_telemetry(
+def open_telemetry(
     settings: Settings,
-    stack: AsyncExitStack,
     *,
     pool: Pool,
     handlers: Sequence[HandlerOf[Telemetry]],
@@ -53,15 +49,13 @@ async def open_telemetry(
     metrics: ConsumerMetrics,
     clock: Clock,
 ) -> TelemetryIntake:
-    """Connect and join the group; raises `UnreachableError`. `stack` leaves it: to be done when the loop has ended.
+    """Put consumer and loop together; the caller starts the consumer, and stops it when the loop has ended.
 
     A record may be handed to `handlers` more than once. All of them see all telemetry, in one transaction a batch.
     """
     consumer = broker.KafkaConsumer(
         settings, [settings.kafka_topic_telemetry], metrics.rebalances.inc, group=settings.kafka_group + GROUP
     )
-    stack.push_async_callback(close_within, CLOSE_GRACE, consumer.stop)
-    await broker.start_patiently(consumer, settings)
     return TelemetryIntake(
         consumer,
         Loop(

@@ -112,7 +112,7 @@ async def test_config_lists_every_setting_with_where_it_stands(tmp_path: Path) -
 
 CHECKS = [
     *("settings", "database", "schema", "rights", "secrets", "clock"),
-    *("broker", "topics", "credentials", "tokens", "limits", "gpg"),
+    *("broker", "topics", "credentials", "tokens", "limits", "gpg", "signing", "canary"),
 ]
 
 
@@ -145,7 +145,7 @@ async def test_doctor_names_each_failure_and_what_to_do(
             [
                 ("schema", f"at migration none, this release needs {runner.head()}", "run heliograph migrate"),
                 ("topics", "missing: none.such", "create them"),
-                ("gpg", "not found in PATH", "install GnuPG"),
+                ("gpg", "gpg cannot be run (", "install GnuPG"),
             ],
         ),
         ({**environ, DATABASE_URL: no_database}, [("database", "does not exist", "correct HELIOGRAPH_DATABASE_URL")]),

@@ -65,6 +65,8 @@ async def test_every_operation_is_there_and_does_what_it_says(settings: Settings
         assert (await call("GET", "/v1/transparency/canary/history")).json["data"] == []
         await call("GET", "/v1/transparency/canary/history/1", 404)
         await call("GET", "/v1/transparency/peering/prefixes", 404)
+        await call("GET", "/v1/transparency/incidents", 404)
+        await call("GET", "/v1/transparency/incidents/inc_1", 404)
         assert (await call("GET", "/v1/transparency/peering/history")).json["data"] == []
         await call("DELETE", path, 204)
         assert (await caller("GET", delivery)).status == 404

@@ -87,9 +87,21 @@ async def test_who_starts_again_does_not_send_again(dsn: str) -> None:
 async def test_after_a_time_without_anybody_only_the_most_pressing_is_sent(pool: Pool) -> None:
     clock, watch = FakeClock(moment("2028-03-20T00:00:00Z")), Watching(believed(FIRST))
     await remind(pool, watch, clock)
-    clock.advance(-24 * 86400)
+    clock.advance(60)
     await remind(pool, watch, clock)
     assert await announced(pool) == [OVERDUE]
+
+
+async def test_a_clock_that_was_ahead_keeps_no_true_moment_from_being_told(pool: Pool) -> None:
+    clock, watch = FakeClock(moment("2028-03-20T00:00:00Z")), Watching(believed(FIRST))
+    await remind(pool, watch, clock)
+    clock.advance(-24 * 86400)
+    for _ in range(2):
+        await remind(pool, watch, clock)
+    clock.advance(5 * 86400)
+    for _ in range(2):
+        await remind(pool, watch, clock)
+    assert [kind for kind, *_ in await announced(pool)] == ["canary.overdue", "canary.due", "canary.overdue"]
 
 
 async def test_the_next_canary_has_reminders_of_its_own(pool: Pool) -> None:

@@ -205,15 +205,16 @@ class Opened:
     async def running(self) -> AsyncIterator[telemetry.TelemetryIntake]:
         stop = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
-            opened = await open_telemetry(
+            opened = open_telemetry(
                 self.settings,
-                stack,
                 pool=self.pool,
                 handlers=[ComponentFacts(self.clock), self.told],
                 dead_letters=DeadLetters(self.producer, self.settings.kafka_topic_dead_letters),
                 metrics=self.metrics,
                 clock=self.clock,
             )
+            stack.push_async_callback(opened.consumer.stop)
+            await broker.start_patiently(opened.consumer, self.settings)
             running = asyncio.create_task(opened.loop.run(stop))
             try:
                 yield opened

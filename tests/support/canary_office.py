@@ -210,7 +210,7 @@ class Press:
     async def tamper(self, statement: str, *arguments: object) -> None:
         """Change rows as somebody who owns the database can."""
         for table in ("documents", "document_signatures"):
-            await self.connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER {table}_stay")
+            await self.connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         await self.connection.execute(statement, *arguments)
 
 
