@@ -59,6 +59,8 @@ async def signing() -> dict[str, Row]:
     with tempfile.TemporaryDirectory(prefix="hgb-") as folder:
         home = Path(tempfile.mkdtemp(dir=folder))
         fingerprint = await _key(home, "feeds@provider.example")
+        async with KeyMaker(home) as keyring:
+            await keyring.drop_primary(fingerprint)
         socket = Path(folder, "signer.sock")
         async with child(socket=socket, home=home, fingerprint=fingerprint, log_level="error"):
             client = SignerClient(socket, metrics=SignerMetrics(CollectorRegistry()), clock=SystemClock())
