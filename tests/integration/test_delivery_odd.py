@@ -93,8 +93,9 @@ async def test_a_task_beside_the_roles_that_dies_ends_the_process(error: BaseExc
             raise error
 
     service = cast("Any", Service.__new__(Service))  # no servers: it is about `run` alone
-    service._worker = service._intake = service._consumer = None
-    service._chores, service._beside, service._roles, service._halted = [], [], frozenset({"deliver"}), ""
+    service._worker = service._intake = service._hear = None
+    service._chores, service._beside, service._consumers = [], [], []
+    service._roles, service._halted = frozenset({"deliver"}), ""
     service._health = Health()
     service._relay = Dying()
     async with asyncio.timeout(5):
