@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
     from runtime.settings import Settings
 
-hypothesis.settings.register_profile("heliograph", deadline=None)  # no test asserts how quick a machine is
+#: No test asserts how quick a machine is.
+hypothesis.settings.register_profile(
+    "heliograph", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("heliograph")
 
 TEMPLATE = "template_heliograph"
