@@ -7,7 +7,6 @@ credential, limit, validation, envelope, the query itself; and for `create` a tr
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 import tempfile
@@ -21,7 +20,7 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from benchmarks.load import load, process, request
+from benchmarks.load import load, process, request, serve
 from benchmarks.stage import row, stage
 from publisher import profiles
 from publisher.endpoints import Directory
@@ -137,14 +136,7 @@ async def _bare(dsn: str) -> None:
             found = await connection.fetchval("SELECT 1")
         return web.Response(body=orjson.dumps({"found": found}), content_type="application/json")
 
-    app = web.Application()
-    app.router.add_get("/", handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port, *_ = runner.addresses[0]
-    print(orjson.dumps({"api": f"http://{host}:{port}"}).decode(), flush=True)
-    await asyncio.Event().wait()
+    await serve(handle)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import gnupg
-import orjson
 import uvloop
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from benchmarks.api import without_limits
-from benchmarks.load import load, process, request
+from benchmarks.load import load, process, request, serve
 from benchmarks.stage import row, stage
 from feeds import documents, marks
 from feeds.documents import Feed
@@ -239,14 +238,7 @@ async def _bare(content: bytes) -> None:
     async def handle(_: web.Request) -> web.Response:
         return web.Response(body=content, content_type="application/json")
 
-    app = web.Application()
-    app.router.add_get("/", handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port, *_ = runner.addresses[0]
-    print(orjson.dumps({"api": f"http://{host}:{port}"}).decode(), flush=True)
-    await asyncio.Event().wait()
+    await serve(handle)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import orjson
+from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 CONNECTIONS = 16
 
@@ -64,3 +65,15 @@ async def process(*arguments: str, **variables: str) -> AsyncIterator[str]:
     finally:
         child.terminate()
         await child.wait()
+
+
+async def serve(handle: Callable[[web.Request], Awaitable[web.Response]]) -> None:
+    """Serve one handler at `/`, as bare as aiohttp has it; print where, and go on until the process is ended."""
+    app = web.Application()
+    app.router.add_get("/", handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port, *_ = runner.addresses[0]
+    print(orjson.dumps({"api": f"http://{host}:{port}"}).decode(), flush=True)
+    await asyncio.Event().wait()
