@@ -57,9 +57,7 @@ async def signing() -> dict[str, Row]:
     """Return signatures a second through the signing process, and their ratio to a loop of python-gnupg."""
     with tempfile.TemporaryDirectory(prefix="hgb-") as folder:
         home = Path(tempfile.mkdtemp(dir=folder))
-        fingerprint = await _key(home, "feeds@provider.example")
-        async with KeyMaker(home) as keyring:
-            await keyring.drop_primary(fingerprint)
+        fingerprint = await _feed_key(home)
         socket = Path(folder, "signer.sock")
         async with child(socket=socket, home=home, fingerprint=fingerprint, log_level="error"):
             client = SignerClient(socket, metrics=SignerMetrics(CollectorRegistry()), clock=SystemClock())
@@ -109,7 +107,7 @@ async def coalescing(seconds: float) -> dict[str, Row]:
     """Return how many changes are one signature, in a burst as fast as the database takes them."""
     with tempfile.TemporaryDirectory(prefix="hgb-") as folder:
         home = Path(tempfile.mkdtemp(dir=folder))
-        fingerprint = await _key(home, "feeds@provider.example")
+        fingerprint = await _feed_key(home)
         socket, clock = Path(folder, "signer.sock"), SystemClock()
         async with (
             stage() as opened,
@@ -208,6 +206,14 @@ async def _publish(opened: Stage, folder: Path) -> list[str]:
 async def _key(home: Path, email: str) -> str:
     async with KeyMaker(home) as keyring:
         return await keyring.make("Benchmark", email, "1y", has_passphrase=False)
+
+
+async def _feed_key(home: Path) -> str:
+    """Make a key of which a service has the subkey alone; return its fingerprint."""
+    fingerprint = await _key(home, "feeds@provider.example")
+    async with KeyMaker(home) as keyring:
+        await keyring.drop_primary(fingerprint)
+    return fingerprint
 
 
 async def _through(client: SignerClient, turn: int) -> float:

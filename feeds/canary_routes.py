@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -16,7 +17,7 @@ from aiohttp import hdrs
 
 from feeds import canary, documents
 from feeds.documents import Feed
-from feeds.routes import Described, NothingHereError
+from feeds.routes import Described, NothingHereError, Stored
 from feeds.serving import Fixed
 from signer.statement import signature_name
 
@@ -128,9 +129,9 @@ def routes(watch: Watched, pool: Pool, clock: Clock, *, url: str) -> list[Route]
     """Return the routes; `url` is where the API is for the public, with its base path."""
     served = _Served(watch, pool, clock, f"{url.rstrip('/')}{HISTORY}")
     return [
-        VIEW.by(served.view),
-        NEWEST.by(served.newest),
-        NEWEST_FIRST.by(served.newest),
+        VIEW.by(served.view, served.stored_view),
+        NEWEST.by(served.newest, partial(served.stored, NEWEST.path.rpartition("/")[2])),
+        NEWEST_FIRST.by(served.newest, partial(served.stored, NEWEST_FIRST.path.rpartition("/")[2])),
         NEWEST_BY.by(served.newest),
         OLD.by(served.old),
         OLD_FIRST.by(served.old),
@@ -149,20 +150,32 @@ class _Served:
         self._turns = asyncio.Semaphore(CONNECTIONS)
 
     async def view(self, request: web.Request) -> web.Response:
+        return self.stored_view().answer(request)
+
+    def stored_view(self) -> Stored:
+        """Return the view; how long it may be kept is counted from now."""
         now, kept = self._clock.now(), self._view
         standing = self._watch.standing
         if kept is None or kept.standing is not standing or kept.state is not standing.state(now):
             kept = self._view = self._made(standing, now)
         age = canary.max_age(kept.ends, now)
-        return kept.fixed.answer(request, {hdrs.CACHE_CONTROL: f"public, max-age={age}, must-revalidate"})
+        return Stored(kept.fixed, f"public, max-age={age}, must-revalidate")
 
     async def newest(self, request: web.Request) -> web.Response:
+        found = self.stored(request.path.rpartition("/")[2])
+        if found is None:
+            raise NothingHereError
+        return found.answer(request)
+
+    def stored(self, name: str) -> Stored | None:
+        """Return a file of the newest canary, None where there is none."""
         published = self._watch.standing.published
         if published is None:
-            raise NothingHereError
+            return None
         if self._files is None or self._files[0] is not published:
             self._files = published, files(published, PATH.rpartition("/")[2], ASKED_AGAIN, place=True)
-        return _found(self._files[1], request.path.rpartition("/")[2]).answer(request)
+        fixed = self._files[1].get(name)
+        return None if fixed is None else Stored(fixed)
 
     async def old(self, request: web.Request) -> web.Response:
         number = request.match_info["sequence"]

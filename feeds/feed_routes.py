@@ -9,6 +9,7 @@ bytes and their signature stay, for as long as old documents are kept.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
@@ -16,7 +17,7 @@ from aiohttp import hdrs
 from feeds import documents
 from feeds.canary_routes import ASKED_AGAIN, CONNECTIONS, JSON, KEPT, NUMBER, OPEN, SIGNATURE
 from feeds.documents import Feed
-from feeds.routes import Described, NothingHereError
+from feeds.routes import Described, NothingHereError, Stored
 from feeds.serving import Fixed
 
 if TYPE_CHECKING:
@@ -107,7 +108,12 @@ def routes(watch: FeedWatch, pool: Pool) -> list[Route]:
     """Return the routes; the newest documents are the `watch`'s, old ones are read from the database."""
     turns = asyncio.Semaphore(CONNECTIONS)
     served = {feed: _Served(feed, watch, pool, turns) for feed in FEEDS}
-    return [each.by(served[feed].old if "{" in each.path else served[feed].newest) for each, feed in DESCRIBED.items()]
+    return [
+        each.by(served[feed].old)
+        if "{" in each.path
+        else each.by(served[feed].newest, partial(served[feed].stored, each.path.rpartition("/")[2]))
+        for each, feed in DESCRIBED.items()
+    ]
 
 
 def place(feed: Feed, number: int) -> str:
@@ -133,6 +139,13 @@ class _Served:
         if made is None or made[0] is not published:
             made = await self._make(published)
         return _found(made[1], request).answer(request)
+
+    def stored(self, name: str) -> Stored | None:
+        """Return what is served by that name, None unless it has been made of the newest document."""
+        published, made = self._watch.of(self._feed), self._made
+        if published is None or made is None or made[0] is not published or name not in made[1]:
+            return None
+        return Stored(made[1][name])
 
     async def old(self, request: web.Request) -> web.Response:
         number = request.match_info["number"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from aiohttp import web
+from aiohttp import hdrs, web
+
+if TYPE_CHECKING:
+    from feeds.serving import Fixed
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -18,11 +21,24 @@ class NotPublishedError(NothingHereError):
     """There will be something at this address: nothing has been published yet."""
 
 
+class Stored(NamedTuple):
+    """What a route answers just now whoever asks, and a Cache-Control of its own where that moves with the clock."""
+
+    fixed: Fixed
+    cache_control: str | None = None
+
+    def answer(self, request: web.Request) -> web.Response:
+        """Answer a request."""
+        moving = None if self.cache_control is None else {hdrs.CACHE_CONTROL: self.cache_control}
+        return self.fixed.answer(request, moving)
+
+
 class Route(NamedTuple):
     """A GET (and HEAD) that is open to all.
 
     `path` is aiohttp's. Below the provider's base path stand those with `is_api`; they are in the OpenAPI document, and
-    take nothing in their query but the parameters named in `query`.
+    take nothing in their query but the parameters named in `query`. `stored` says what the handler would answer from
+    memory to a plain request, None while that is for the handler to find out: answering then needs no handler.
     """
 
     path: str
@@ -32,6 +48,7 @@ class Route(NamedTuple):
     content_type: str
     is_api: bool = True
     query: tuple[str, ...] = ()
+    stored: Callable[[], Stored | None] | None = None
 
 
 class Described(NamedTuple):
@@ -50,6 +67,6 @@ class Described(NamedTuple):
     headers: tuple[str, ...] = ()
     query: tuple[str, ...] = ()
 
-    def by(self, handler: Handler) -> Route:
-        """Return the route."""
-        return Route(self.path, handler, self.name, self.summary, self.content_type, query=self.query)
+    def by(self, handler: Handler, stored: Callable[[], Stored | None] | None = None) -> Route:
+        """Return the route; see there."""
+        return Route(self.path, handler, self.name, self.summary, self.content_type, query=self.query, stored=stored)

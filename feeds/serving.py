@@ -26,17 +26,30 @@ HEAD = "HEAD"
 CONTENT_DIGEST, REPR_DIGEST = "Content-Digest", "Repr-Digest"
 
 
-class _Variant(NamedTuple):
-    """Content in one coding, and its headers: with the content, with a HEAD, with a 304.
+class Prepared:
+    """One whole answer, known by which one it is: to GET, to HEAD, or 304 to who has it already.
 
-    They are of the type that answers have, which is what makes a copy of them cheap.
+    `headers` are of the type that answers have, which is what makes a copy of them cheap. `content` is what the length
+    is of; it is sent where `is_sent`.
     """
 
+    __slots__ = ("content", "headers", "is_sent", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], content: bytes, *, is_sent: bool) -> None:
+        """Take the headers but for the length."""
+        self.status = status
+        self.headers = CIMultiDict({istr(name): value for name, value in headers.items()})
+        self.content = content
+        self.is_sent = is_sent
+
+
+class _Variant(NamedTuple):
+    """The answers with content in one coding."""
+
     tag: str
-    content: bytes
-    whole: CIMultiDict[str]
-    head: CIMultiDict[str]
-    same: CIMultiDict[str]
+    whole: Prepared
+    head: Prepared
+    same: Prepared
 
 
 class Fixed:
@@ -83,19 +96,22 @@ class Fixed:
 
     def answer(self, request: web.Request, headers: Mapping[str, str] | None = None) -> web.Response:
         """Answer a request; `headers` are those of this answer alone, whatever its status."""
-        variant, asked = self._plain, request.headers
-        if self._packed is not None and hdrs.ACCEPT_ENCODING in asked and takes_gzip(asked):
-            variant = self._packed
-        if (hdrs.IF_NONE_MATCH in asked or hdrs.IF_MODIFIED_SINCE in asked) and self._is_known(request, variant.tag):
-            made = web.Response(status=304, headers=variant.same)
-        else:
-            described = variant.head if request.method == HEAD else variant.whole
-            made = web.Response(body=variant.content, headers=described)
+        chosen = self.choose(request)
+        made = web.Response(status=chosen.status, body=chosen.content or None, headers=chosen.headers)
         if headers:
             made.headers.update(headers)
         return made
 
-    def _is_known(self, request: web.Request, tag: str) -> bool:
+    def choose(self, request: web.BaseRequest) -> Prepared:
+        """Say which answer a request gets."""
+        variant, asked = self._plain, request.headers
+        if self._packed is not None and hdrs.ACCEPT_ENCODING in asked and takes_gzip(asked):
+            variant = self._packed
+        if (hdrs.IF_NONE_MATCH in asked or hdrs.IF_MODIFIED_SINCE in asked) and self._is_known(request, variant.tag):
+            return variant.same
+        return variant.head if request.method == HEAD else variant.whole
+
+    def _is_known(self, request: web.BaseRequest, tag: str) -> bool:
         """Say whether the client has it: a tag counts, a date where there is no tag (RFC 9110, 13.2.2)."""
         if hdrs.IF_NONE_MATCH in request.headers:
             return any(each.value in {ANY, tag} for each in request.if_none_match or ())
@@ -123,8 +139,9 @@ def _variant(tag: str, content: bytes, headers: Mapping[str, str], described: Ma
     digest = sha256_digest(content)
     same = {**headers, hdrs.ETAG: f'"{tag}"'}
     head = {**same, **described, REPR_DIGEST: digest}
-    return _Variant(tag, content, _ready({**head, CONTENT_DIGEST: digest}), _ready(head), _ready(same))
-
-
-def _ready(headers: Mapping[str, str]) -> CIMultiDict[str]:
-    return CIMultiDict({istr(name): value for name, value in headers.items()})
+    return _Variant(
+        tag,
+        Prepared(200, {**head, CONTENT_DIGEST: digest}, content, is_sent=True),
+        Prepared(200, head, content, is_sent=False),
+        Prepared(304, same, b"", is_sent=False),
+    )

@@ -34,8 +34,7 @@ def public_app(
     """Return the public application; `feeds` are served as they are, behind a limit."""
     app = web.Application(middlewares=[pipeline.middleware()])
     app.add_routes(health_routes(health))
-    for route in feeds:  # before the operations: a canary's `3.json` is no sequence
-        path = profile.base + route.path if route.is_api else route.path
+    for path, route in of_feeds(profile, feeds).items():  # before the operations: a canary's `3.json` is no sequence
         sign = profile.headers.sign if feed_answers.is_json(route) else None
         app.router.add_get(path, pipeline.counted(feed_answers.of_feed(route, sign), sign=sign))
     for operation in OPERATIONS:
@@ -49,6 +48,11 @@ def public_app(
     for described in explorer.routes(document(profile, settings.public_url), profile, settings.onion_location):
         app.router.add_get(described.path, pipeline.counted(described.handler))
     return app
+
+
+def of_feeds(profile: Profile, feeds: Sequence[Route]) -> dict[str, Route]:
+    """Return the routes of the feeds by their whole path. Pure."""
+    return {profile.base + route.path if route.is_api else route.path: route for route in feeds}
 
 
 def health_routes(health: Health) -> list[web.RouteDef]:

@@ -75,7 +75,7 @@ class Clients:
         """Return who sent a request; read once for each request."""
         known = request.get(_CLIENT)
         if known is None:
-            known = request[_CLIENT] = self._read(request)
+            known = request[_CLIENT] = self.read(request)
         return known
 
     def _peer_of(self, remote: str) -> _Peer:
@@ -85,7 +85,8 @@ class Clients:
             return _Peer(None, Client(LOCAL))
         return _Peer(peer, None if is_in(peer, self._trusted) else Client(str(peer)))
 
-    def _read(self, request: web.Request) -> Client:
+    def read(self, request: web.BaseRequest) -> Client:
+        """Return the same, read anew."""
         peer, stranger = self._peer(request.remote or "")
         if stranger is not None:
             return stranger if peer is None else self._with_own(stranger, request)
@@ -98,10 +99,10 @@ class Clients:
         # Behind a proxy, the certificate of the connection is the proxy's.
         return Client(address, None if forwarded else self._own(request))
 
-    def _with_own(self, client: Client, request: web.Request) -> Client:
+    def _with_own(self, client: Client, request: web.BaseRequest) -> Client:
         return Client(client.address, self._own(request)) if self._has_certificates else client
 
-    def _own(self, request: web.Request) -> str | None:
+    def _own(self, request: web.BaseRequest) -> str | None:
         """Return the certificate that our own TLS has verified."""
         if not self._has_certificates or request.transport is None:
             return None

@@ -98,6 +98,10 @@ class MemoryCounters(Storage, SlidingWindowCounterSupport):
 
     async def count(self, key: str, limit: int, expiry: int, amount: int = 1) -> Counted:
         """Count `amount` requests unless they are too many."""
+        return self.count_now(key, limit, expiry, amount)
+
+    def count_now(self, key: str, limit: int, expiry: int, amount: int = 1) -> Counted:
+        """Do so without giving way to anybody."""
         held, left = self._now(expiry)
         slot = key if len(held.current) < self._most or key in held.current else key.partition("/")[0]
         previous, current = held.previous.get(slot, 0), held.current.get(slot, 0)

@@ -48,7 +48,6 @@ def of_feed(route: Route, sign: str | None) -> Handler:
     `sign` is the header that asks for a signature, for routes whose answers can be had signed.
     """
     inner, checks = route.handler, route.is_api
-    vary = f"{hdrs.ACCEPT_ENCODING}, {sign}"
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if checks and request.rel_url.raw_query_string:
@@ -56,7 +55,7 @@ def of_feed(route: Route, sign: str | None) -> Handler:
         try:
             response = await inner(request)
             if sign is not None:
-                response.headers[hdrs.VARY] = vary if hdrs.VARY in response.headers else sign
+                vary(response, sign)
             return response
         except NothingHereError:
             raise errors.not_found() from None
@@ -64,6 +63,12 @@ def of_feed(route: Route, sign: str | None) -> Handler:
             raise _no_room(error) from None
 
     return handle
+
+
+def vary(response: web.StreamResponse, sign: str) -> None:
+    """Say on an answer that it is another one with the header `sign`."""
+    headers = response.headers
+    headers[hdrs.VARY] = f"{hdrs.ACCEPT_ENCODING}, {sign}" if hdrs.VARY in headers else sign
 
 
 def unconditional(request: web.Request) -> web.Request:

@@ -12,8 +12,7 @@ import hmac
 import logging
 import math
 import socket
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -23,6 +22,8 @@ from publisher.api.counters import MemoryCounters, SharedCounters, SlidingWindow
 from runtime.lifecycle import reason_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from publisher.api.counters import Counted, Window
     from publisher.profiles.model import LimitClass, Limits
     from runtime.clock import Clock
@@ -48,8 +49,7 @@ MOST_NAMED = 1024
 ROUNDING = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How a caller stands after a request.
 
     `reset` is unix seconds: the first whole second at which a request is let through again, for one that was refused;
@@ -63,21 +63,37 @@ class Standing:
     retry_after: int
     is_allowed: bool
 
-    def headers(self, limits: Limits) -> dict[str, str]:
-        """Return what the answer says of it: the profile's headers, and those of the IETF's draft.
-
-        The draft is draft-ietf-httpapi-ratelimit-headers-10: lists of one string each, with the quota `q` per window
-        of `w` seconds, and what remains `r` with the seconds `t` until there is more.
-        """
-        names = limits.headers
-        told = {names.limit: self.limit, names.remaining: self.remaining, names.reset: self.reset}
-        headers = {name: str(value) for name, value in told.items() if name is not None}
-        if names.draft:
-            headers["RateLimit-Policy"] = f'"{self.policy}";q={self.limit};w={limits.window}'
-            headers["RateLimit"] = f'"{self.policy}";r={self.remaining};t={self.retry_after}'
+    def headers(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """Return what the answer says of it, in the texts of `texts_of`."""
+        headers = {name: self.said(text) for name, text in texts.items()}
         if not self.is_allowed:
             headers["Retry-After"] = str(self.retry_after)
         return headers
+
+    def said(self, text: str) -> str:
+        """Return a text of `texts_of` with this in its places."""
+        return text % {
+            "policy": self.policy,
+            "limit": self.limit,
+            "remaining": self.remaining,
+            "reset": self.reset,
+            "wait": self.retry_after,
+        }
+
+
+def texts_of(limits: Limits) -> dict[str, str]:
+    """Return what every answer tells: the profile's headers, and those of the IETF's draft, with places. Pure.
+
+    The draft is draft-ietf-httpapi-ratelimit-headers-10: lists of one string each, with the quota `q` per window of `w`
+    seconds, and what remains `r` with the seconds `t` until there is more.
+    """
+    names = limits.headers
+    of = {names.limit: "%(limit)d", names.remaining: "%(remaining)d", names.reset: "%(reset)d"}
+    headers = {name: text for name, text in of.items() if name is not None}
+    if names.draft:
+        headers["RateLimit-Policy"] = f'"%(policy)s";q=%(limit)d;w={limits.window}'
+        headers["RateLimit"] = '"%(policy)s";r=%(remaining)d;t=%(wait)d'
+    return headers
 
 
 class Limiter:
@@ -99,7 +115,9 @@ class Limiter:
         self._clock = clock
         #: Those with a credential apart from those without: who comes with a hundred thousand addresses fills a table,
         #: and no customer is to share what is left of it.
-        self._callers, self._addresses = SlidingWindow(MemoryCounters(clock)), SlidingWindow(MemoryCounters(clock))
+        self._here = MemoryCounters(clock)
+        self._callers, self._addresses = SlidingWindow(MemoryCounters(clock)), SlidingWindow(self._here)
+        self._strangers = limits.tier(None).rate
         self._store = shared
         self._shared = SlidingWindow(shared) if shared else None
         self._patience = patience
@@ -109,6 +127,7 @@ class Limiter:
         self._items: dict[tuple[LimitClass, float], RateLimitItemPerSecond] = {}
         #: Of those who asked last, for no longer than a window: many requests come from one.
         self._pseudonyms: dict[str, str] = {}
+        self._keys: dict[tuple[LimitClass, str], str] = {}
         self._named_until = 0.0
 
     @classmethod
@@ -120,19 +139,36 @@ class Limiter:
 
     async def hit(self, policy: LimitClass, subject: str, rate: float) -> Standing:
         """Count one request of `subject`; `rate` multiplies the class's limit. A refused one does not count."""
+        item = self._item(policy, rate)
+        local = self._addresses if subject.startswith(ADDRESS) else self._callers
+        counted = await self._count(item, self._pseudonym(subject), local)
+        return standing(policy, item.amount, self._limits.window, counted, self._clock.unix())
+
+    def hit_at_once(self, policy: LimitClass, subject: str) -> Standing | None:
+        """Count a request of somebody without a credential as `hit` does; None where a shared store has to be asked."""
+        if self._shared is not None:
+            return None
+        item = self._item(policy, self._strangers)
+        pseudonym = self._pseudonym(subject)  # first: what is remembered of a window ends here
+        key = self._keys.get((policy, subject))
+        if key is None:
+            key = self._keys[policy, subject] = item.key_for(pseudonym)
+        counted = self._here.count_now(key, item.amount, self._limits.window)
+        return standing(policy, item.amount, self._limits.window, counted, self._clock.unix())
+
+    def _item(self, policy: LimitClass, rate: float) -> RateLimitItemPerSecond:
         item = self._items.get((policy, rate))
         if item is None:
             limit = max(1, math.floor(self._limits.classes[policy] * rate + ROUNDING))
             item = self._items[policy, rate] = RateLimitItemPerSecond(limit, self._limits.window, policy)
-        local = self._addresses if subject.startswith(ADDRESS) else self._callers
-        counted = await self._count(item, self._pseudonym(subject), local)
-        return standing(policy, item.amount, self._limits.window, counted, self._clock.unix())
+        return item
 
     def _pseudonym(self, subject: str) -> str:
         """Return what a subject is counted under; its hash is made once in a window."""
         now = self._clock.monotonic()
         if now >= self._named_until or len(self._pseudonyms) >= MOST_NAMED:
             self._pseudonyms.clear()
+            self._keys.clear()
             self._named_until = now + self._limits.window
         found = self._pseudonyms.get(subject)
         if found is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from publisher.api import server
-from publisher.api.app import public_app
+from publisher.api.app import of_feeds, public_app
 from publisher.api.auth import Authenticator
 from publisher.api.call import Services
 from publisher.api.clients import Clients
@@ -14,6 +14,7 @@ from publisher.api.deprecations import check_deprecations
 from publisher.api.idempotency import Idempotency, forget
 from publisher.api.limits import Limiter
 from publisher.api.pipeline import Pipeline
+from publisher.api.shortcut import Shortcut
 from publisher.api.tokens import Tokens
 from publisher.delivery.tester import Tester
 from publisher.housekeeping import Chore
@@ -85,13 +86,19 @@ def open_api(
         feeds=feeds,
     )
     limiter = Limiter.of(settings, profile.limits, clock)
+    client_of = Clients.of(settings)
+    is_https = settings.public_url.startswith("https://")
     pipeline = Pipeline(
         services,
         authenticator=Authenticator(profile.credentials, credentials, tokens, clock),
         limiter=limiter,
         idempotency=Idempotency(vault, lease=settings.attempt_timeout + LEASE_MARGIN),
-        client_of=Clients.of(settings),
+        client_of=client_of,
         signer=signer,
+    )
+
+    shortcut = Shortcut(
+        profile, of_feeds(profile, routes), limiter=limiter, client_of=client_of.read, ids=ids, is_https=is_https
     )
 
     async def close() -> None:
@@ -107,7 +114,8 @@ def open_api(
             public_app(settings, profile, health, pipeline, routes),
             envelope=server.envelope_of(profile, ids),
             connections=server.most_connections(settings),
-            is_https=settings.public_url.startswith("https://"),
+            is_https=is_https,
+            shortcut=shortcut,
         ),
         [("tokens", tokens.run)],
         [Chore("forget answers", FORGET, forget_answers)],

@@ -10,7 +10,6 @@ exists: another's webhook and none at all are the same 404, and a wrong scope is
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,6 +21,8 @@ from publisher.api.call import Access, Call, Mode
 from publisher.api.deprecations import deprecation_headers
 from publisher.api.errors import ApiError
 from publisher.api.idempotency import Once, Stored, key_of
+from publisher.api.limits import texts_of
+from publisher.api.request_ids import request_id
 from publisher.profiles import templates
 from publisher.profiles.model import Fault, LimitClass
 from runtime.lifecycle import reason_of
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: A caller's own id is echoed if it can do no harm in a header and a log line.
-REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 JSON = "application/json"
 NO_CONTENT = 204
 
@@ -81,6 +80,7 @@ class Pipeline:
         self._idempotency = idempotency
         self._client_of = client_of
         self._signer = signer
+        self._told = texts_of(services.profile.limits)
 
     # --- around everything ----------------------------------------------------------------------------------------
 
@@ -96,18 +96,17 @@ class Pipeline:
     async def outermost(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer whatever happens, and put on every answer what every answer has."""
         names = self._profile.headers
-        given = request.headers.get(names.request_id)
-        request_id = given if given and REQUEST_ID.fullmatch(given) else self._services.ids.new("req")
-        told = request[_TOLD] = _Told(request_id)
+        known = request_id(request.headers.get(names.request_id), self._services.ids)
+        said = request[_TOLD] = _Told(known)
         try:
             response = await self._known(request, handler)
         except Exception as error:  # whatever it was, a caller gets an answer
             response = self._failed(request, error)
         headers = response.headers
-        headers[names.request_id] = request_id
-        if told.standing is not None:
-            headers.update(told.standing)
-        for name, value in told.notice.items():
+        headers[names.request_id] = known
+        if said.standing is not None:
+            headers.update(said.standing)
+        for name, value in said.notice.items():
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         return response
 
@@ -129,12 +128,12 @@ class Pipeline:
 
     def _failed(self, request: web.Request, error: Exception) -> web.Response:
         answer = errors.of_exception(error)
-        request_id = request[_TOLD].request_id
+        known = request[_TOLD].request_id
         if answer.fault is Fault.CRASHED:
-            logger.error("request %s crashed", request_id, exc_info=error)
+            logger.error("request %s crashed", known, exc_info=error)
         elif answer.fault is Fault.UNAVAILABLE and not isinstance(error, ApiError):
-            logger.warning("request %s was not answered (%s)", request_id, reason_of(error))
-        status, body = errors.body_of(answer, self._profile, request_id)
+            logger.warning("request %s was not answered (%s)", known, reason_of(error))
+        status, body = errors.body_of(answer, self._profile, known)
         response = _response(status, orjson.dumps(body), answer.headers)
         if answer.fault in {Fault.TIMEOUT, Fault.TOO_LARGE}:
             response.force_close()  # what is left of the body is not read
@@ -228,7 +227,7 @@ class Pipeline:
         subject = f"key:{principal.kind}:{principal.id}" if principal else f"address:{self._client_of(request).address}"
         rate = limits.tier(principal.tier if principal else None).rate
         standing = await self._limiter.hit(counts_as, subject, rate)
-        request[_TOLD].standing = standing.headers(limits)
+        request[_TOLD].standing = standing.headers(self._told)
         if not standing.is_allowed:
             raise ApiError(
                 Fault.RATE_LIMITED,

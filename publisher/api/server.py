@@ -21,6 +21,7 @@ from runtime.settings import SettingsError, variable
 if TYPE_CHECKING:
     from publisher.api.errors import ApiError
     from publisher.api.protocol import Envelope
+    from publisher.api.shortcut import Shortcut
     from publisher.ids import Ids
     from publisher.profiles import Profile
     from runtime.settings import Settings
@@ -37,7 +38,9 @@ OTHER_FILES = 128
 class Runner(web.AppRunner):
     """aiohttp's runner, with our server in it."""
 
-    def __init__(self, app: web.Application, terms: Terms, *, shutdown_timeout: float) -> None:
+    def __init__(
+        self, app: web.Application, terms: Terms, *, shutdown_timeout: float, shortcut: Shortcut | None
+    ) -> None:
         """See `runner`."""
         bounds = terms.bounds
         super().__init__(
@@ -53,10 +56,12 @@ class Runner(web.AppRunner):
             auto_decompress=False,  # bodies.py refuses what is packed; the parser would unpack it first, or fail
         )
         self.terms = terms
+        self._shortcut = shortcut
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return Listener(made.request_handler, request_factory=made.request_factory, terms=self.terms, **self._kwargs)
+        handler = made.request_handler if self._shortcut is None else self._shortcut.before(made.request_handler)
+        return Listener(handler, request_factory=made.request_factory, terms=self.terms, **self._kwargs)
 
 
 class Site(web.TCPSite):
@@ -89,12 +94,13 @@ def runner(
     is_https: bool = False,
     bounds: Bounds | None = None,
     shutdown_timeout: float = 1.0,
+    shortcut: Shortcut | None = None,
 ) -> Runner:
     """Return what serves an application; to be set up, and given a `Site`.
 
     `envelope` dresses errors no route has seen; without one they are a few words of plain text. `is_https` says that
     customers come over HTTPS, here or at a proxy, and may be told never to come otherwise. `shutdown_timeout` is the
-    seconds clients have to leave at the end.
+    seconds clients have to leave at the end. A `shortcut` answers before the application does.
     """
 
     async def on_response_prepare(_: web.Request, response: web.StreamResponse) -> None:
@@ -102,7 +108,7 @@ def runner(
 
     app.on_response_prepare.append(on_response_prepare)
     terms = Terms(connections=connections, bounds=bounds or Bounds(), envelope=envelope, is_https=is_https)
-    return Runner(app, terms, shutdown_timeout=shutdown_timeout)
+    return Runner(app, terms, shutdown_timeout=shutdown_timeout, shortcut=shortcut)
 
 
 def envelope_of(profile: Profile, ids: Ids) -> Envelope:

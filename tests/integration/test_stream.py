@@ -188,7 +188,7 @@ async def test_streams_end_when_the_service_does(stage: Stage) -> None:
 
 async def test_who_does_not_read_is_cut_off(dsn: str) -> None:
     async with a_stage(dsn, heartbeat=0.05) as stage:
-        reader, writer = await asyncio.open_connection("127.0.0.1", stage.port, limit=1)
+        reader, writer = await asyncio.open_connection("127.0.0.1", stage.served.port, limit=1)
         writer.write(f"GET {PATH} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
         await streams(stage, 1)
         [held] = stage.streams._all

@@ -15,12 +15,13 @@ from feeds import documents, feed_routes
 from feeds.documents import Feed, Signature
 from feeds.feed_watch import FeedWatch
 from feeds.stream import Streams
-from publisher.api.app import public_app
+from publisher.api.app import of_feeds, public_app
 from publisher.api.auth import Authenticator
 from publisher.api.clients import Clients
 from publisher.api.idempotency import Idempotency
 from publisher.api.limits import Limiter
 from publisher.api.pipeline import Pipeline
+from publisher.api.shortcut import Shortcut
 from publisher.api.tokens import Tokens
 from publisher.health import Health
 from publisher.secrets import Vault
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from publisher.api.signing import ResponseSigner
     from publisher.profiles import Profile
     from runtime.database import Pool
+    from tests.support.serving import Served
 
 #: When the first document of a stage is published.
 PUBLISHED_AT = datetime(2026, 11, 20, 1, 30, tzinfo=UTC)
@@ -58,7 +60,9 @@ class Stage:
     clock: FakeClock
     watch: FeedWatch
     streams: Streams
-    port: int
+    served: Served
+    shortcut: Shortcut
+    limiter: Limiter
 
     async def publish(self, feed: Feed, document: BaseModel) -> documents.Published:
         content = canonical(document.model_dump(mode="json"))
@@ -98,6 +102,7 @@ async def a_stage(
             address_of=lambda request: request.headers.get("X-Of", request.remote or ""),
         )  # fmt: skip
         services = replace(desk.services, feeds=watch)
+        limiter, clients = Limiter.of(settings, services.profile.limits, system), Clients.of(settings)
         pipeline = Pipeline(
             services,
             authenticator=Authenticator(
@@ -106,14 +111,18 @@ async def a_stage(
                 Tokens.of(settings, system),
                 system,
             ),
-            limiter=Limiter.of(settings, services.profile.limits, system),
+            limiter=limiter,
             idempotency=Idempotency(Vault(settings.keys()), lease=60),
-            client_of=Clients.of(settings),
+            client_of=clients,
             signer=signer,
         )
         routes = [*feed_routes.routes(watch, desk.pool), streams.route]
         app = public_app(settings, services.profile, Health(), pipeline, routes)
-        async with serving(app) as served:
+        shortcut = Shortcut(
+            services.profile, of_feeds(services.profile, routes), limiter=limiter, client_of=clients.read,
+            ids=services.ids, is_https=False,
+        )  # fmt: skip
+        async with serving(app, shortcut=shortcut) as served:
             caller = Caller(f"http://127.0.0.1:{served.port}", session)
-            yield Stage(caller, desk.pool, clock, watch, streams, served.port)
+            yield Stage(caller, desk.pool, clock, watch, streams, served, shortcut, limiter)
             streams.ending.set()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from publisher.api.protocol import Bounds, Connection
+    from publisher.api.shortcut import Shortcut
 
 SECONDS = 10
 ENVELOPE = envelope_of(profiles.load("nordbastion"), Ids(FakeClock()))
@@ -111,10 +112,13 @@ async def serving(
     connections: int = 100,
     is_https: bool = False,
     is_public: bool = True,
+    shortcut: Shortcut | None = None,
 ) -> AsyncIterator[Served]:
     """Serve `app` on a free loopback port; errors are in NordBastion's envelope unless it is not public."""
     envelope = ENVELOPE if is_public else None
-    running = runner(app, envelope=envelope, connections=connections, is_https=is_https, bounds=bounds)
+    running = runner(
+        app, envelope=envelope, connections=connections, is_https=is_https, bounds=bounds, shortcut=shortcut
+    )
     await running.setup()
     try:
         await Site(running, "127.0.0.1", 0, tls=tls).start()

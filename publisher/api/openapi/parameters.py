@@ -9,7 +9,7 @@ from publisher.api.idempotency import KEY
 from publisher.api.listing import DESCENDING, LAST_OFFSET, written
 from publisher.api.openapi import examples
 from publisher.api.openapi.schemas import IN, OUT
-from publisher.api.pipeline import REQUEST_ID
+from publisher.api.request_ids import HARMLESS
 from publisher.api.signing import CLEAR, DETACHED
 from signer.statement import TAIL
 
@@ -69,7 +69,7 @@ def shared(profile: Profile) -> dict[str, Json]:
     made[names.request_id] = _header(
         names.request_id,
         "Names this request in the answer and in our log; one that does not fit the pattern is replaced.",
-        {"type": "string", "pattern": f"^{REQUEST_ID.pattern.replace(ASCII_WORD, 'A-Za-z0-9_')}$"},
+        {"type": "string", "pattern": f"^{HARMLESS.pattern.replace(ASCII_WORD, 'A-Za-z0-9_')}$"},
     )
     made[names.idempotency_key] = _header(
         names.idempotency_key,

@@ -14,7 +14,7 @@ from limits import RateLimitItemPerSecond
 
 from publisher import profiles
 from publisher.api.counters import Counted, MemoryCounters, SlidingWindow, Window
-from publisher.api.limits import SLACK, Limiter, network_of, pseudonym, standing, subject_key, wait
+from publisher.api.limits import SLACK, Limiter, network_of, pseudonym, standing, subject_key, texts_of, wait
 from publisher.profiles.model import LimitClass, Limits
 from runtime.settings import load
 from tests.support.time import FakeClock
@@ -294,8 +294,8 @@ def test_nordbastions_headers() -> None:
         "RateLimit-Policy": '"read";q=1000;w=60',
         "RateLimit": '"read";r=999;t=30',
     }
-    assert ALLOWED.headers(limits) == told
-    assert REFUSED.headers(limits) == {
+    assert ALLOWED.headers(texts_of(limits)) == told
+    assert REFUSED.headers(texts_of(limits)) == {
         "X-RateLimit-Limit": "10",
         "X-RateLimit-Remaining": "0",
         "X-RateLimit-Reset": "1000041",
@@ -307,5 +307,5 @@ def test_nordbastions_headers() -> None:
 
 def test_a_profile_names_the_headers_or_leaves_them_out() -> None:
     limits = the_limits(headers={"limit": None, "remaining": "X-Left", "reset": None, "draft": False})
-    assert ALLOWED.headers(limits) == {"X-Left": "999"}
-    assert REFUSED.headers(limits) == {"X-Left": "0", "Retry-After": "41"}
+    assert ALLOWED.headers(texts_of(limits)) == {"X-Left": "999"}
+    assert REFUSED.headers(texts_of(limits)) == {"X-Left": "0", "Retry-After": "41"}
