@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 
     from feeds.badges import Badge
     from feeds.canary import Watched
-    from feeds.feed_watch import Latest
+    from feeds.feed_watch import Documents, Latest
     from feeds.models import StatusDocument
     from feeds.routes import Handler
-    from feeds.syndication_routes import Documents
     from runtime.clock import Clock
     from signer.canary_dates import State
 

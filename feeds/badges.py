@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 from feeds.models import ComponentStatus, Impact
-from feeds.plain_text import line
+from feeds.plain_text import cut, line
 from signer.canary_dates import State
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ BORDER, LABEL = "#768390", "#24292f"
 GREEN, BLUE, AMBER, ORANGE, RED, GREY = "#1a7f37", "#0969da", "#8a6100", "#bc4c00", "#cf222e", "#57606a"
 HEIGHT, PADDING, BASELINE, FONT_SIZE = 20, 7, 14, 11
 FONTS = "Verdana,Geneva,DejaVu Sans,sans-serif"
+#: Bytes of a text: a badge stands in a line of somebody else's.
+MOST = 100
 #: Of letters in Verdana at this size, in pixels: those that are narrow, those that are wide, all others, and those that
 #: take a whole square. A guess: the text is fitted into whatever this says.
 NARROW, WIDE = frozenset("ijltfrI.,:;'|!()[]/ "), frozenset("mwMWGOQ@%&")
@@ -94,7 +96,7 @@ def of_canary(state: State) -> Badge:
 
 def svg(badge: Badge) -> bytes:
     """Return the badge as it is served."""
-    label, value = line(badge.label), line(badge.value)
+    label, value = cut(line(badge.label), MOST), cut(line(badge.value), MOST)
     left, right = _width(label), _width(value)
     first, second = left + 2 * PADDING, right + 2 * PADDING
     total, title = first + second, f"{label}: {value}"

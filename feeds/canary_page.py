@@ -17,7 +17,7 @@ from aiohttp import hdrs
 
 from feeds import canary, documents
 from feeds.documents import Feed
-from feeds.pages import HTML, PAGE_AGE, slashed
+from feeds.pages import HTML, LIVE_POLICY, PAGE_AGE, slashed
 from feeds.pages.kept import Kept
 from feeds.routes import Route
 from runtime.lifecycle import reason_of
@@ -89,7 +89,7 @@ class _Page:
         self._watch = watch
         self._pool = pool
         self._clock = clock
-        self._kept = Kept(site, "canary.html")
+        self._kept = Kept(site, "canary.html", policy=LIVE_POLICY)
         self._history: Sequence[Past] = ()
         self._history_of: Published | None = None
         self._next_try = 0.0

@@ -26,6 +26,7 @@ SAVE_SIGNATURES = """
 INSERT INTO document_signatures (feed, number, fingerprint, armored)
 SELECT $1, $2, fingerprint, armored FROM unnest($3::text[], $4::bytea[]) AS given (fingerprint, armored)
 """
+HEAD = "SELECT number, encode(sha256, 'hex') AS sha256 FROM documents WHERE feed = $1 ORDER BY number DESC LIMIT 1"
 LAST = "SELECT coalesce(max(number), 0) FROM documents WHERE feed = $1"
 COUNT = "SELECT count(*) FROM documents WHERE feed = $1"
 READ = """
@@ -95,6 +96,13 @@ class Entry(NamedTuple):
     published_at: datetime
 
 
+class Head(NamedTuple):
+    """Which document is a feed's newest, without its bytes."""
+
+    number: int
+    sha256: str
+
+
 class NumberTakenError(Exception):
     """Another process has published under this number meanwhile."""
 
@@ -131,6 +139,12 @@ async def take_turn(connection: Connection) -> None:
 async def last(connection: Connection, feed: Feed) -> int:
     """Return the newest number, 0 where nothing has been published."""
     return int(await connection.fetchval(LAST, feed))
+
+
+async def head(connection: Connection, feed: Feed) -> Head | None:
+    """Return which document is the newest, None where nothing has been published."""
+    row = await connection.fetchrow(HEAD, feed)
+    return Head(*row) if row else None
 
 
 async def latest(connection: Connection, feed: Feed) -> Published | None:

@@ -12,8 +12,9 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, get_args, get_origin
 
+import orjson
 from pydantic import BaseModel, ValidationError
 
 from feeds import documents
@@ -53,6 +54,25 @@ class Latest(Generic[D]):
     document: D
 
 
+class Documents(Protocol):
+    """Who knows the newest documents: a `FeedWatch`, for those who only read them. None: not published yet."""
+
+    @property
+    def incidents(self) -> Latest[IncidentsDocument] | None:
+        """Incidents and maintenance; the same object for as long as nothing newer is there."""
+        ...
+
+    @property
+    def status(self) -> Latest[StatusDocument] | None:
+        """How everything does."""
+        ...
+
+    @property
+    def peering(self) -> Latest[PeeringDocument] | None:
+        """What is announced."""
+        ...
+
+
 class FeedWatch:
     """Holds the newest documents; None where nothing has been published yet."""
 
@@ -69,6 +89,8 @@ class FeedWatch:
         self._entries: deque[Entry] = deque(maxlen=MOST_ENTRIES)
         #: The position before the first of the entries.
         self._floor = 0
+        #: The last position of a stream that is no more: a database was put back, and positions are given again.
+        self._withdrawn = 0
         self._change = asyncio.Event()
         self._alarm = Alarm()
         self._is_away = False
@@ -100,7 +122,7 @@ class FeedWatch:
 
     def after(self, position: int) -> Sequence[Entry] | None:
         """Return what was published after a position, in order; None where that is too long ago to be known here."""
-        if position < self._floor:
+        if position < self._floor or self.position < position <= self._withdrawn:
             return None
         return [each for each in self._entries if each.position > position]
 
@@ -113,10 +135,12 @@ class FeedWatch:
             position = await documents.position(connection)
             entries = await self._entries_since(connection, position)
             found = {feed: await self._newer(connection, feed) for feed in MODELS}
-        for feed, published in found.items():
-            if published is not None:
-                self._take(feed, published)
+        read = [await self._read(feed, published) for feed, published in found.items() if published is not None]
+        for latest in read:
+            self._latest |= latest
         is_new = position != self._position
+        if position < self.position:
+            self._withdrawn = max(self._withdrawn, self.position)
         if entries is None:
             self._entries.clear()
             self._floor = position
@@ -176,21 +200,38 @@ class FeedWatch:
             return None
         return await documents.latest(connection, feed)
 
-    def _take(self, feed: Feed, published: Published) -> None:
+    async def _read(self, feed: Feed, published: Published) -> Mapping[Feed, Latest[Any]]:
+        """Return a document as a model; nothing where this version cannot read it, which is told once."""
         try:
-            document = MODELS[feed].model_validate_json(published.content)
-        except ValidationError as error:
+            document = await asyncio.to_thread(read_document, MODELS[feed], published.content)
+        except (ValidationError, orjson.JSONDecodeError) as error:
+            wrong = error.errors()[:3] if isinstance(error, ValidationError) else ()
             logger.error(  # noqa: TRY400 - where it was raised says nothing, what is wrong does
                 "%s %d cannot be read by this version, the one before stays (%s)", feed, published.number,
-                "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in error.errors()[:3]),
+                "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in wrong) or "no JSON",
             )  # fmt: skip
             self._unread[feed] = published.number
-            return
+            return {}
         self._unread.pop(feed, None)
-        self._latest[feed] = Latest(published, document)
+        return {feed: Latest(published, document)}
 
     def _append(self, entries: Sequence[Entry]) -> None:
         for each in entries:
             if len(self._entries) == MOST_ENTRIES:
                 self._floor = self._entries[0].position
             self._entries.append(each)
+
+
+def read_document(model: type[BaseModel], content: bytes) -> BaseModel:
+    """Return a document as a model. Pure.
+
+    Raises ValidationError, or orjson.JSONDecodeError. Entries of lists are read one by one: pydantic holds the
+    interpreter while it reads some megabytes, and whoever delivers shares it.
+    """
+    value = orjson.loads(content)
+    if isinstance(value, dict):
+        for name, field in model.model_fields.items():
+            [*entry] = get_args(field.annotation) if get_origin(field.annotation) is list else ()
+            if entry and isinstance(value.get(name), list):
+                value[name] = [entry[0].model_validate(each) for each in value[name]]
+    return model.model_validate(value)

@@ -1,26 +1,32 @@
 """The facts of incidents and maintenance: every event as it came, once. Owns `incident_events`.
 
-What they amount to is a pure function of these rows (incidents.py), so nothing here depends on their order.
+What they amount to is a pure function of these rows (incidents.py), so nothing here depends on their order. All of them
+are read when one has come, in one query; what they amounted to is kept until then.
 """
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from consumers.decode import InvalidRecordError, Reason
 from feeds import marks
 from feeds.documents import Feed
-from feeds.incidents import COMPLETED, OPENED, RESOLVED, SCHEDULED, STARTED, UPDATED, Row
+from feeds.incidents import COMPLETED, OPENED, RESOLVED, SCHEDULED, STARTED, UPDATED, Row, fold
 from signer.statement import EARLIEST_YEAR, LATEST_YEAR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from asyncpg import Record
+
     from consumers.events import Event
     from consumers.loop import AfterCommit
+    from feeds.marks import Mark
+    from feeds.models import Incident, Maintenance
     from runtime.database import Connection
 
 #: The field that says when it was so; None where the data has none, and the event's own time is taken.
@@ -57,11 +63,34 @@ class IncidentFacts:
         return self._wake
 
 
+class Folded(NamedTuple):
+    """What the events amount to, each the newest first."""
+
+    incidents: Sequence[Incident]
+    maintenances: Sequence[Maintenance]
+
+
+class IncidentLedger:
+    """Reads what the events amount to, for all who need it: their rows only when the mark says that one has come."""
+
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self._known: tuple[Mark | None, Folded] | None = None
+        self._turn = asyncio.Lock()
+
+    async def read(self, connection: Connection) -> Folded:
+        """Return it as of the caller's transaction, which has to see one moment."""
+        mark = (await marks.read(connection)).get(Feed.INCIDENTS)
+        async with self._turn:
+            if self._known is None or self._known[0] != mark:
+                records = await connection.fetch(READ)
+                self._known = mark, await asyncio.to_thread(lambda: Folded(*fold(map(_row, records))))
+            return self._known[1]
+
+
 async def read(connection: Connection) -> list[Row]:
     """Return every event, in no order."""
-    return [
-        Row(**{**row, "data": orjson.loads(row["data"])}) for row in map(dict, await connection.fetch(READ))
-    ]  # fmt: skip
+    return [_row(record) for record in await connection.fetch(READ)]
 
 
 def row_of(event: Event) -> Row:
@@ -79,6 +108,10 @@ def row_of(event: Event) -> Row:
             )
     data = {name: _storable(value) for name, value in named.items()}
     return Row(named[type(event.data).RESOURCE[1]], event.type, happened_at, event.source, event.id, data)
+
+
+def _row(record: Record) -> Row:
+    return Row(**{**dict(record), "data": orjson.loads(record["data"])})
 
 
 def _storable(value: object) -> object:

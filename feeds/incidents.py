@@ -33,7 +33,7 @@ from feeds.models import (
     MaintenanceStatus,
     Update,
 )
-from signer.canonical import canonical
+from feeds.room import MOST_BYTES, first_that_fit, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,10 +54,12 @@ STATES: Mapping[str, IncidentStatus | MaintenanceStatus | None] = {
 #: As they follow each other at one moment.
 RANKS = {state: rank for states in (IncidentStatus, MaintenanceStatus) for rank, state in enumerate(states)}
 
-#: A document is signed as a whole and read by phones: entries in it, and bytes of it. The signer takes a little more.
-MOST_ENTRIES, MOST_BYTES = 1_000, 3_670_016
-#: How many updates of each open entry are kept when the open ones alone are too large: the first number that fits.
+#: Entries of a document: it is read by phones.
+MOST_ENTRIES = 1_000
+#: How many updates are kept of what is too large: the first number that fits.
 UPDATES_KEPT = (1_000, 100, 10, 1)
+#: Of what is over, a story of more than this part of a document loses its oldest updates, rather than push out others.
+LONGEST_SHARE = 8
 
 
 class Row(NamedTuple):
@@ -91,21 +93,22 @@ def fold(rows: Iterable[Row]) -> tuple[list[Incident], list[Maintenance]]:
     return _newest_first(incidents), _newest_first(maintenances)
 
 
-def build(rows: Sequence[Row], *, provider: str, now: datetime) -> IncidentsDocument:
-    """Return the document of a provider; the same for the same rows on one day (UTC).
+def build(
+    incidents: Sequence[Incident], maintenances: Sequence[Maintenance], *, provider: str, now: datetime
+) -> IncidentsDocument:
+    """Return the document of a provider from what `fold` returned; the same for the same on one day (UTC).
 
     It has all that is open, and of the rest the newest, up to `MOST_ENTRIES` in all and `MOST_BYTES` in canonical JSON.
     If the open ones alone are larger they lose their oldest updates, and at worst the oldest of them are left out: a
     document that cannot be signed would help nobody while everything is down. `is_complete` is False where anything is
     missing. Moments ahead of `now` have no part in `as_of`.
     """
-    incidents, maintenances = fold(rows)
+    known: list[Incident | Maintenance] = [*incidents, *maintenances]
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    as_of = max((row.happened_at for row in rows if midnight < row.happened_at <= now), default=midnight)
+    moments = (said.created_at for each in known for said in each.updates)
+    as_of = max((moment for moment in moments if midnight < moment <= now), default=midnight)
     frame = IncidentsDocument(provider=provider, as_of=as_of, incidents=[], maintenances=[], is_complete=False)
-    chosen, is_complete = _fitting(
-        [*incidents, *maintenances], MOST_BYTES - len(canonical(frame.model_dump(mode="json")))
-    )
+    chosen, is_complete = _fitting(known, MOST_BYTES - size(frame) + 1)
     return frame.model_copy(
         update={
             "incidents": _newest_first([each for each in chosen if isinstance(each, Incident)]),
@@ -227,28 +230,19 @@ def _fitting(entries: Sequence[Incident | Maintenance], most_bytes: int) -> tupl
     """Return the entries that fit, and whether they are all."""
     ordered = sorted(entries, key=lambda each: (is_open(each), *_began(each)), reverse=True)
     running = [each for each in ordered if is_open(each)]
-    shortened = _shortened(running, most_bytes)
-    ordered[: len(running)] = shortened
-    fitting: list[Incident | Maintenance] = []
-    left = most_bytes
-    for entry in ordered[: max(MOST_ENTRIES, len(running))]:
-        left -= _size(entry)
-        if left < 0:
-            break
-        fitting.append(entry)
-    return fitting, shortened == running and len(fitting) == len(entries)
+    over = ordered[len(running) : max(MOST_ENTRIES, len(running))]
+    fitting = first_that_fit(
+        [*_shortened(running, most_bytes), *(_shortened([each], most_bytes // LONGEST_SHARE)[0] for each in over)],
+        most_bytes,
+    )
+    return fitting, fitting == ordered
 
 
 def _shortened(entries: list[Incident | Maintenance], most_bytes: int) -> list[Incident | Maintenance]:
     """Return the entries with as many of their newest updates as fit."""
     shorter = entries
     for most in UPDATES_KEPT:
-        if sum(map(_size, shorter)) <= most_bytes:
+        if sum(map(size, shorter)) <= most_bytes:
             break
         shorter = [each.model_copy(update={"updates": each.updates[:most]}) for each in entries]
     return shorter
-
-
-def _size(entry: Incident | Maintenance) -> int:
-    """Return how many bytes an entry takes in canonical JSON, with its comma; pydantic's differs in the order alone."""
-    return len(entry.model_dump_json().encode()) + 1

@@ -109,22 +109,23 @@ class Maintenance(_Part):
     updates: list[Update]
 
 
-class _Document(_Part):
+class Document(_Part):
+    """What every document says of itself."""
+
     provider: str
     #: Facts up to then are in it; at least the beginning of the current period, so that age shows.
     as_of: Moment
+    is_complete: bool = Field(
+        default=True, description="Whether everything is in it; false where there is more than can be signed at once."
+    )
 
 
-class IncidentsDocument(_Document):
-    """Incidents and maintenance, the newest first: all that are open, and of the others as many as fit.
-
-    `is_complete` says whether all of them did.
-    """
+class IncidentsDocument(Document):
+    """Incidents and maintenance, the newest first: all that are open, and of the others as many as fit."""
 
     type: Literal["incidents/1"] = "incidents/1"
     incidents: list[Incident]
     maintenances: list[Maintenance]
-    is_complete: bool
 
 
 class Day(_Part):
@@ -170,7 +171,7 @@ class Mention(_Part):
     updated_at: Moment
 
 
-class StatusDocument(_Document):
+class StatusDocument(Document):
     """How everything does. `indicator` and `description` as on a status page: `none`, "All systems operational"."""
 
     type: Literal["status/1"] = "status/1"
@@ -200,8 +201,11 @@ class Session(_Part):
     since: Moment
 
 
-class PeeringDocument(_Document):
-    """PeeringDB's `net` record, as the control plane gave it, with what is announced. Prefixes by address."""
+class PeeringDocument(Document):
+    """PeeringDB's `net` record, as the control plane gave it, with what is announced. Prefixes by address.
+
+    It is complete when all that is announced and every session that is up is in it: of what is gone it has the newest.
+    """
 
     type: Literal["peering/1"] = "peering/1"
     net: dict[str, object] = Field(

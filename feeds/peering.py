@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from feeds import peering_record
 from feeds.models import PeeringDocument, Prefix, Session
+from feeds.room import MOST_BYTES, first_that_fit, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Kind = Literal["prefix", "session"]
+#: What a change is about.
+Subject = tuple[Kind, str]
 PrefixStatus = Literal["announced", "withdrawn"]
 Status = PrefixStatus | Literal["up", "down"]
 Match = Literal["exact", "covering", "more_specific"]
@@ -102,43 +105,36 @@ in_order = attrgetter("happened_at", "event_id", "source", "place")
 def build(facts: Facts, *, provider: str, now: datetime) -> PeeringDocument:
     """Return the document of a provider; the same facts give the same one all day (UTC).
 
-    What only repeats what is known does not move `as_of`, and moments ahead of `now` have no part in it.
+    What only repeats what is known does not move `as_of`, and moments ahead of `now` have no part in it. Where there is
+    more than can be signed, sessions come first, then the shortest of the announced prefixes, which cover the others:
+    so the longest match of what is left out is there more often than not. What is gone comes last.
     """
-    record = facts.record
-    asn = record.asn if record else facts.asn
-    held = _kept(standing(facts.changes))
+    fields = facts.record.fields if facts.record else {}
+    asn = facts.record.asn if facts.record else facts.asn
+    there, gone = _parted(standing(facts.changes))
     day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    moments = [each.since for _, each in held] + ([record.happened_at] if record else [])
-    return PeeringDocument(
+    moments = [each.since for _, each in [*there, *gone]] + ([facts.record.happened_at] if facts.record else [])
+    frame = PeeringDocument(
         provider=provider,
         as_of=max((each for each in moments if day < each <= now), default=day),
-        net=peering_record.complete(record.fields if record else {}, asn=asn, name=provider),
-        prefixes=sorted(
-            (
-                Prefix.model_validate(
-                    {"prefix": subject, "origin_asn": each.other_asn, "status": each.status, "since": each.since}
-                )
-                for (kind, subject), each in held
-                if kind == "prefix"
-            ),
-            key=_order,
-        ),
-        sessions=sorted(
-            (
-                Session.model_validate(
-                    {"session": subject, "peer_asn": each.other_asn, "status": each.status, "since": each.since}
-                )
-                for (kind, subject), each in held
-                if kind == "session"
-            ),
-            key=attrgetter("session"),
-        ),
+        net=peering_record.complete(fields, asn=asn, name=provider),
+        prefixes=[],
+        sessions=[],
+        is_complete=False,
+    )
+    parts = first_that_fit((_part(*each) for each in [*there, *gone]), MOST_BYTES - size(frame))
+    return frame.model_copy(
+        update={
+            "prefixes": sorted((each for each in parts if isinstance(each, Prefix)), key=_order),
+            "sessions": sorted((each for each in parts if isinstance(each, Session)), key=attrgetter("session")),
+            "is_complete": len(parts) >= len(there) and peering_record.is_whole(frame.net, fields),
+        }
     )
 
 
-def standing(changes: Iterable[Change]) -> dict[tuple[Kind, str], Standing]:
+def standing(changes: Iterable[Change]) -> dict[Subject, Standing]:
     """Return how every subject stands, by kind and name, whatever order the changes come in."""
-    held: dict[tuple[Kind, str], Standing] = {}
+    held: dict[Subject, Standing] = {}
     for change in sorted(changes, key=in_order):
         if (status := change.status) is None:
             continue
@@ -150,18 +146,21 @@ def standing(changes: Iterable[Change]) -> dict[tuple[Kind, str], Standing]:
     return held
 
 
-def network(text: str) -> Network:
-    """Return a prefix, or an address as one of full length; raises ValueError for what is neither."""
+def network(text: str, *, strict: bool = True) -> Network:
+    """Return a prefix, or an address as one of full length; raises ValueError for what is neither.
+
+    Unless it is `strict` an address with a length is the prefix around it.
+    """
     if len(text) > LONGEST or "%" in text:  # a zone is of somebody's machine
         raise ValueError("is no prefix and no address")
-    return ipaddress.ip_network(text)
+    return ipaddress.ip_network(text, strict=strict)
 
 
 def find(document: PeeringDocument, wanted: Network) -> list[Found]:
     """Return what the record has of a prefix, or of an address as one of full length, in the order of the document.
 
     The prefix itself, announced or not; where it is not announced the longest announced one that covers it; and
-    everything within it. A few comparisons among thousands, not a look at each.
+    everything within it. Only the search for what covers it goes through all of them.
     """
     prefixes = document.prefixes
     at = bisect_left(prefixes, _place(wanted), key=_order)
@@ -184,11 +183,25 @@ def _covering(prefixes: Sequence[Prefix], wanted: Network) -> Iterator[Found]:
             return
 
 
-def _kept(held: Mapping[tuple[Kind, str], Standing]) -> list[tuple[tuple[Kind, str], Standing]]:
-    """Return what is there, and of what is gone the newest; of those of one moment the first by name."""
-    gone = [(key, each) for key, each in held.items() if each.status not in IS_THERE]
+def _parted(held: Mapping[Subject, Standing]) -> tuple[list[tuple[Subject, Standing]], list[tuple[Subject, Standing]]]:
+    """Return what is there, what counts most first, and of what is gone the newest; of one moment the first by name."""
+    there = sorted((item for item in held.items() if item[1].status in IS_THERE), key=_weight)
+    gone = [item for item in held.items() if item[1].status not in IS_THERE]
     gone.sort(key=lambda item: (-item[1].since.timestamp(), item[0]))
-    return [(key, each) for key, each in held.items() if each.status in IS_THERE] + gone[:MOST_GONE]
+    return there, gone[:MOST_GONE]
+
+
+def _weight(item: tuple[Subject, Standing]) -> tuple[bool, int, str]:
+    kind, subject = item[0]
+    return kind == "prefix", int(subject.rpartition("/")[2]) if kind == "prefix" else 0, subject
+
+
+def _part(key: Subject, standing: Standing) -> Prefix | Session:
+    kind, subject = key
+    said = {"status": standing.status, "since": standing.since}
+    if kind == "prefix":
+        return Prefix.model_validate({"prefix": subject, "origin_asn": standing.other_asn, **said})
+    return Session.model_validate({"session": subject, "peer_asn": standing.other_asn, **said})
 
 
 def _order(prefix: Prefix) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ to be fit for everyone's eyes is not written.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,15 +87,13 @@ LAST = f"SELECT asn FROM peering_changes ORDER BY {DESCENDING} LIMIT 1"  # noqa:
 RECORD = """
 SELECT asn, happened_at, record FROM peering_records ORDER BY happened_at DESC, event_id COLLATE "C" DESC LIMIT 1
 """
+#: What is not asked for is no condition: with `$1 IS NULL OR …` a kept plan could not use an index.
 WANTED = f"""
 FROM (
-    SELECT * FROM peering_changes
-    WHERE ($1::text IS NULL OR (kind = 'prefix' AND subject = $1))
-      AND ($2::timestamptz IS NULL OR happened_at >= $2) AND ($3::timestamptz IS NULL OR happened_at <= $3)
-    ORDER BY {{order}} LIMIT {LOOKED_AT + 1}
+    SELECT * FROM peering_changes WHERE {{wanted}} ORDER BY {{order}} LIMIT {LOOKED_AT + 1}
 ) AS wanted
 """  # noqa: S608 - ours
-PAGE = f"SELECT {COLUMNS}, data {WANTED} ORDER BY {{order}} OFFSET $4 LIMIT $5"
+PAGE = f"SELECT {COLUMNS}, data {WANTED} ORDER BY {{order}} OFFSET $1 LIMIT $2"
 COUNT = f"SELECT count(*), max(happened_at) {WANTED}"
 
 
@@ -221,11 +220,8 @@ async def read(connection: Connection) -> Facts:
     """Return what the document is made from; the caller's transaction has to see one moment."""
     rows = await connection.fetch(STANDING, *map(list, zip(*STATUS, strict=True)))
     record = await connection.fetchrow(RECORD)
-    return Facts(
-        changes=[_told(row).change for row in rows],
-        record=Record(record["asn"], record["happened_at"], orjson.loads(record["record"])) if record else None,
-        asn=await connection.fetchval(LAST),
-    )
+    asn = await connection.fetchval(LAST)
+    return await asyncio.to_thread(_facts, rows, record, asn)
 
 
 async def history(
@@ -240,15 +236,24 @@ async def history(
 ) -> Page:
     """Return `size` changes from `offset` on, the newest first or last: of one prefix, from `since` to `until`."""
     order = DESCENDING if is_descending else ASCENDING
-    count = await connection.fetchrow(COUNT.format(order=order), prefix, since, until)
+    asked: Mapping[str, object] = {"subject = ": prefix, "happened_at >= ": since, "happened_at <= ": until}
+    given = {column: value for column, value in asked.items() if value is not None}
+
+    def query(template: str, taken: int) -> str:
+        conditions = [f"{column}${number}" for number, column in enumerate(given, taken + 1)]
+        conditions += ["kind = 'prefix'"] if prefix is not None else []
+        return template.format(wanted=" AND ".join(conditions) or "true", order=order)
+
+    count = await connection.fetchrow(query(COUNT, 0), *given.values())
     assert count is not None  # noqa: S101 - an aggregate has a row
     total = min(count[0], LOOKED_AT)
     size = max(0, min(size, LOOKED_AT - offset))
-    rows = await connection.fetch(PAGE.format(order=order), prefix, since, until, offset, size)
+    rows = await connection.fetch(query(PAGE, 2), offset, size, *given.values())
     return Page([_told(row) for row in rows], total, count[0] <= LOOKED_AT, count[1])
 
 
 async def _add(connection: Connection, told: Sequence[Told]) -> bool:
+    """Add what is new; in one order, so that no two deadlock."""
     rows = [
         (
             asn,
@@ -261,7 +266,7 @@ async def _add(connection: Connection, told: Sequence[Told]) -> bool:
             each.place,
             _data(each),
         )
-        for asn, each in told
+        for asn, each in sorted(told, key=lambda each: (each.change.source, each.change.event_id, each.change.place))
     ]
     return bool(await connection.fetch(ADD, *map(list, zip(*rows, strict=True))))
 
@@ -270,6 +275,14 @@ async def _keep(connection: Connection, records: Mapping[int, tuple[datetime, st
     """Keep records that are newer than those there are; in one order, so that no two deadlock."""
     rows = [(asn, moment, event_id, orjson.dumps(kept).decode()) for asn, (moment, event_id, kept) in records.items()]
     return bool(await connection.fetch(KEEP, *map(list, zip(*sorted(rows), strict=True))))
+
+
+def _facts(rows: Sequence[asyncpg.Record], record: asyncpg.Record | None, asn: int | None) -> Facts:
+    return Facts(
+        changes=[_told(row).change for row in rows],
+        record=Record(record["asn"], record["happened_at"], orjson.loads(record["record"])) if record else None,
+        asn=asn,
+    )
 
 
 def _data(change: Change) -> str:

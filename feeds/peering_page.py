@@ -5,8 +5,7 @@ Thousands of prefixes stand on pages of a hundred. The search is a plain form; i
 
 from __future__ import annotations
 
-import ipaddress
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feeds import peering
 from feeds.pages import HTML, SEARCH_POLICY, slashed
@@ -19,23 +18,14 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from feeds.feed_watch import Latest
+    from feeds.feed_watch import Documents
     from feeds.models import PeeringDocument, Prefix
     from feeds.pages import Site
     from feeds.peering import Network
 
 PAGE = "/peering/"
-#: Rows of a table on a page, and how much of a question is shown again.
-LINES, LONGEST = 100, 64
-
-
-class Watched(Protocol):
-    """Who knows the newest document: `feeds.feed_watch.FeedWatch`."""
-
-    @property
-    def peering(self) -> Latest[PeeringDocument] | None:
-        """What is announced."""
-        ...
+#: Prefixes on a page, how many of anything else, and how much of a question is shown again.
+LINES, MOST, LONGEST = 100, 40, 64
 
 
 class Answer(NamedTuple):
@@ -47,7 +37,7 @@ class Answer(NamedTuple):
     within: Sequence[Prefix]
 
 
-def routes(watch: Watched, site: Site) -> list[Route]:
+def routes(watch: Documents, site: Site) -> list[Route]:
     """Return the routes; below a provider's base path stands none of them."""
     page = _Page(watch, site)
     return [
@@ -57,7 +47,7 @@ def routes(watch: Watched, site: Site) -> list[Route]:
 
 
 class _Page:
-    def __init__(self, watch: Watched, site: Site) -> None:
+    def __init__(self, watch: Documents, site: Site) -> None:
         self._watch = watch
         self._kept = Kept(site, "peering.html", policy=SEARCH_POLICY)
 
@@ -75,7 +65,7 @@ class _Page:
 
 def values(document: PeeringDocument | None, asked: str, number: int) -> dict[str, Any]:
     """Return what a page shows: of a search its answer, else the prefixes that stand on page `number`."""
-    wanted = network(asked)
+    wanted = of(asked)
     net: dict[str, Any] = dict(document.net) if document else {}
     prefixes = document.prefixes if document else []
     return {
@@ -87,16 +77,17 @@ def values(document: PeeringDocument | None, asked: str, number: int) -> dict[st
         "page": number,
         "pages": pages(len(prefixes), LINES),
         "lines": LINES,
+        "most": MOST,
         "exchanges": net.get("netixlan_set") or [],
         "facilities": net.get("netfac_set") or [],
         "contacts": [each for each in net.get("poc_set") or [] if each.get("visible") == "Public"],
     }
 
 
-def network(asked: str) -> Network | None:
-    """Return what is asked for: a prefix, or an address as one of full length; None for what is neither."""
+def of(asked: str) -> Network | None:
+    """Return what is asked for: a prefix, also by an address within it, or an address; None for what is neither."""
     try:
-        return ipaddress.ip_network(asked, strict=False)
+        return peering.network(asked, strict=False)
     except ValueError:
         return None
 

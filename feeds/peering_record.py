@@ -13,6 +13,10 @@ import re
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import orjson
+
+from feeds.room import MOST_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -23,7 +27,11 @@ GREATEST = 2**53 - 1
 #: What neither PostgreSQL nor a reader wants in a text; lines may end in it.
 UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 #: A page makes links of these.
-URL = re.compile(r"(https?|telnet|ssh)://[!-~]+")
+URL = re.compile(r"(https?|telnet|ssh)://[!-~]{1,2000}")
+#: Characters of a text, as in events, and of one in a list; how many such a list has at most.
+LONGEST, LONGEST_LISTED, MOST_LISTED = 20_000, 200, 100
+#: Bytes of the exchanges, facilities and contacts in a document.
+MOST_OF_SETS = MOST_BYTES // 3
 #: Who is told of a contact; everybody is told of these alone.
 PUBLIC = "Public"
 
@@ -36,7 +44,15 @@ class Kind(NamedTuple):
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and not UNFIT.search(value)
+    return isinstance(value, str) and len(value) <= LONGEST and not UNFIT.search(value)
+
+
+def _is_listed(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= MOST_LISTED
+        and all(_is_text(each) and len(each) <= LONGEST_LISTED for each in value)
+    )
 
 
 def _is_number(value: object) -> bool:
@@ -64,7 +80,7 @@ WORD = Kind(_is_text, None)
 FLAG = Kind(lambda value: isinstance(value, bool), None)
 ADDRESS = Kind(_is_address, None)
 LINK = Kind(_is_url, "")
-TEXTS = Kind(lambda value: isinstance(value, list) and all(map(_is_text, value)), [])
+TEXTS = Kind(_is_listed, [])
 
 NET: Fields = {
     "id": NUMBER,
@@ -149,7 +165,7 @@ def complete(kept: Mapping[str, Any], *, asn: int | None, name: str) -> dict[str
     """Return a record with every field of `net`, null or empty where nothing is known.
 
     `asn` is whose record it is, whatever it says itself; `name` stands in where it has none. What is not counted is
-    counted here.
+    counted here. Of each set it has the first entries, as many as `MOST_OF_SETS` has room for.
     """
     made = {**_filled(kept, NET), "asn": asn}
     made["name"] = made["name"] or name
@@ -158,7 +174,26 @@ def complete(kept: Mapping[str, Any], *, asn: int | None, name: str) -> dict[str
     for count, entries in (("ix_count", "netixlan_set"), ("fac_count", "netfac_set")):
         if made[count] is None and entries in kept:
             made[count] = _places(made[entries])
+    left = MOST_OF_SETS
+    for each in SETS:
+        made[each], left = _first_that_fit(made[each], left)
     return made
+
+
+def is_whole(made: Mapping[str, Any], kept: Mapping[str, Any]) -> bool:
+    """Say whether what `complete` made of a record has every entry of its sets."""
+    return all(len(made[each]) == len(kept.get(each, [])) for each in SETS)
+
+
+def _first_that_fit(entries: list[dict[str, Any]], most_bytes: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the first entries that fit, and the bytes that are left."""
+    left = most_bytes
+    for place, entry in enumerate(entries):
+        taken = len(orjson.dumps(entry)) + 1
+        if taken > left:
+            return entries[:place], left
+        left -= taken
+    return entries, left
 
 
 def _fitting(given: Mapping[str, Any], fields: Fields) -> dict[str, Any]:

@@ -7,7 +7,7 @@ clients know no house style. An AS that is not ours is a 404 there.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 from aiohttp import hdrs, web
@@ -18,7 +18,7 @@ from feeds.serving import Fixed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from feeds.feed_watch import Latest
+    from feeds.feed_watch import Documents, Latest
     from feeds.models import PeeringDocument
 
 PATH = "/api/net"
@@ -34,28 +34,19 @@ HEADERS: Mapping[str, str] = {
 NOT_FOUND = "Entity not found"
 
 
-class Watched(Protocol):
-    """Who knows the newest peering record: `feeds.feed_watch.FeedWatch`."""
-
-    @property
-    def peering(self) -> Latest[PeeringDocument] | None:
-        """The newest document; the same object for as long as nothing newer is there."""
-        ...
-
-
 class _Made(NamedTuple):
     latest: Latest[PeeringDocument]
     fixed: Fixed
 
 
-def routes(watch: Watched) -> list[Route]:
+def routes(watch: Documents) -> list[Route]:
     """Return the routes; they stand at the root, where PeeringDB has them."""
     served = _Served(watch)
     return [Route(PATH, served.net, "peeringdb-net", "The network's record, as PeeringDB has it.", JSON, is_api=False)]
 
 
 class _Served:
-    def __init__(self, watch: Watched) -> None:
+    def __init__(self, watch: Documents) -> None:
         self._watch = watch
         self._made: _Made | None = None
 

@@ -1,12 +1,15 @@
 """Facts become documents: built, signed once for each change, stored. Nobody is served what is not signed.
 
     every second: has a feed's mark moved, or a minute gone?
+        -> the same facts in the same period? done
         -> facts in one snapshot -> model -> canonical bytes -> the same as the newest? done
         -> signature -> in turn with others: is the newest still the newest? -> stored -> told
 
 Many changes are one document: a feed is built once a second at most. While the signer is away, or something else fails,
 the last document stays, its age shows, and it is tried again, less and less often. Two processes may publish the same
 change at the same time: the second finds another document in its place, gives way, and looks again.
+
+Whoever delivers shares this process: what takes long is done in a thread, and a part at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from pydantic import BaseModel
 
 from feeds import documents, marks
 from feeds.documents import Feed, Signature
@@ -29,15 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
-    from pydantic import BaseModel
-
-    from feeds.documents import Published
+    from feeds.documents import Head
     from feeds.marks import Mark
+    from feeds.models import Document
     from runtime.clock import Clock
     from runtime.database import Connection, Pool
     from signer.protocol import PublicKey
 
-    Build = Callable[[Connection, datetime], Awaitable[BaseModel]]
+    Build = Callable[[Connection, datetime], Awaitable[Document]]
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +69,15 @@ class Signer(Protocol):
 
 
 class Source(NamedTuple):
-    """Where a feed's document comes from: `build` reads facts and is told what time it is."""
+    """Where a feed's document comes from: `build` reads facts and is told what time it is.
+
+    `period_of` says which period a moment is of: within one the same facts make the same document, so it is not built
+    again. Without it time alone may change the document.
+    """
 
     feed: Feed
     build: Build
+    period_of: Callable[[datetime], object] | None = None
 
 
 @dataclass(slots=True)
@@ -82,18 +91,21 @@ class Progress:
     failures: int = 0
     #: What was last told of a failure, None while there is none.
     told: type[Exception] | None = None
-    #: SHA-256 of the model as pydantic writes it, and of the bytes that were published for it.
-    built: tuple[bytes, str] | None = None
+    #: What was published last, and the period it was built in.
+    published: tuple[str, object] | None = None
+    is_complete: bool = True
     pending_since: datetime | None = None
 
 
 class _Draft(NamedTuple):
-    """What is to be published after `newest`; no `content` where that says the same already."""
+    """What is to be published as `number`; no `content` where the document before says the same already."""
 
     mark: int
-    newest: Published | None
-    made: bytes
-    content: bytes | None
+    period: object
+    number: int
+    sha256: str
+    content: bytes | None = None
+    is_complete: bool = True
 
 
 class Publisher:
@@ -176,7 +188,7 @@ class Publisher:
             is_done = await self._publish(feed, progress)
         except Exception as error:  # a builder's, the database's or the signer's: the others go on
             progress.failures += 1
-            progress.not_before = now + backoff(progress.failures)
+            progress.not_before = self._clock.monotonic() + backoff(progress.failures)
             progress.pending_since = progress.pending_since or self._clock.now()
             _tell(feed, error, is_new=progress.told is not type(error))
             progress.told = type(error)
@@ -197,42 +209,45 @@ class Publisher:
         if draft.content is not None:
             progress.pending_since = progress.pending_since or self._clock.now()
             signature = await _signed(signer, draft.content)
-            if not await self._save(feed, draft, signature):
+            if not await self._save(feed, draft.number, draft.content, signature):
                 progress.seen = None
                 return False
-            progress.built = (draft.made, hashlib.sha256(draft.content).hexdigest())
+            _tell_what_is_left_out(feed, is_complete=draft.is_complete, was_complete=progress.is_complete)
+            progress.is_complete = draft.is_complete
             self._on_published()
-        elif draft.newest is not None:
-            progress.built = (draft.made, draft.newest.sha256)
-        progress.seen = draft.mark
+        progress.published, progress.seen = (draft.sha256, draft.period), draft.mark
         return True
 
     async def _draft(self, feed: Feed, progress: Progress) -> _Draft:
+        source, now = self._sources[feed], self._clock.now()
+        period = source.period_of(now) if source.period_of else None
         async with (
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             mark = _changes(await marks.read(connection), feed)
-            newest = await documents.latest(connection, feed)
-            model = await self._sources[feed].build(connection, self._clock.now())
-        # Canonical JSON is written by Python, which takes a second for some megabytes; pydantic's own takes none.
-        made = hashlib.sha256(model.model_dump_json().encode()).digest()
-        if newest is not None and progress.built == (made, newest.sha256):
-            return _Draft(mark, newest, made, None)
-        content = await asyncio.to_thread(lambda: canonical(model.model_dump(mode="json")))
-        is_same = newest is not None and newest.sha256 == hashlib.sha256(content).hexdigest()
-        return _Draft(mark, newest, made, None if is_same else content)
+            newest: Head | None = await documents.head(connection, feed)
+            if (
+                newest is not None
+                and source.period_of is not None
+                and (mark, (newest.sha256, period)) == (progress.seen, progress.published)
+            ):
+                return _Draft(mark, period, newest.number, newest.sha256)
+            model = await source.build(connection, now)
+        content = await asyncio.to_thread(lambda: canonical(plain(model)))
+        sha256 = hashlib.sha256(content).hexdigest()
+        if newest is not None and newest.sha256 == sha256:
+            return _Draft(mark, period, newest.number, sha256)
+        return _Draft(mark, period, newest.number + 1 if newest else 1, sha256, content, model.is_complete)
 
-    async def _save(self, feed: Feed, draft: _Draft, signature: Signature) -> bool:
+    async def _save(self, feed: Feed, number: int, content: bytes, signature: Signature) -> bool:
         """Store a document unless another process has stored one meanwhile; say whether it was stored."""
-        assert draft.content is not None  # noqa: S101 - or there would be no signature
-        number = (draft.newest.number if draft.newest else 0) + 1
         async with self._pool.acquire() as connection, connection.transaction():
             await documents.take_turn(connection)
             if await documents.last(connection, feed) != number - 1:
                 return False
             await documents.save(
-                connection, feed, number, draft.content, signatures=[signature], published_at=self._clock.now()
+                connection, feed, number, content, signatures=[signature], published_at=self._clock.now()
             )
         logger.debug("%s %d is published", feed, number)
         return True
@@ -244,6 +259,20 @@ async def forget(pool: Pool, clock: Clock) -> None:
         forgotten = await documents.forget(connection, FEEDS, clock.now() - KEPT)
     if forgotten:
         logger.info("%d old documents of %s are forgotten", forgotten, _named(FEEDS))
+
+
+def plain(model: Document) -> dict[str, Any]:
+    """Return a document as a JSON value. Pure.
+
+    The entries of its lists are written one by one: pydantic holds the interpreter while it writes some megabytes.
+    """
+    lists = {
+        name: value
+        for name, value in model
+        if isinstance(value, list) and all(isinstance(each, BaseModel) for each in value)
+    }
+    made = model.model_dump(mode="json", exclude=set(lists))
+    return made | {name: [each.model_dump(mode="json") for each in value] for name, value in lists.items()}
 
 
 def is_due(progress: Progress, changes: int, now: float) -> bool:
@@ -276,6 +305,13 @@ def _tell(feed: Feed, error: Exception, *, is_new: bool) -> None:
         level = logging.WARNING if is_passing else logging.ERROR
     logger.log(level, "%s: is not published, the last document stays (%s)", feed, reason_of(error))
     logger.debug("why %s is not published", feed, exc_info=error)
+
+
+def _tell_what_is_left_out(feed: Feed, *, is_complete: bool, was_complete: bool) -> None:
+    if was_complete and not is_complete:
+        logger.warning("%s: there is more than can be signed at once; the document says that it is not complete", feed)
+    elif is_complete and not was_complete:
+        logger.info("%s: the document is complete again", feed)
 
 
 def _changes(found: Mapping[str, Mark], feed: Feed) -> int:

@@ -29,7 +29,9 @@ class Stored(NamedTuple):
 
     def answer(self, request: web.Request) -> web.Response:
         """Answer a request."""
-        moving = None if self.cache_control is None else {hdrs.CACHE_CONTROL: self.cache_control}
+        moving: dict[str, str] = {}
+        if self.cache_control is not None:
+            moving[hdrs.CACHE_CONTROL] = self.cache_control
         return self.fixed.answer(request, moving)
 
 

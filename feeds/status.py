@@ -27,6 +27,7 @@ from feeds.models import (
     Mention,
     StatusDocument,
 )
+from feeds.room import MOST_BYTES, first_that_fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,6 +56,8 @@ DESCRIPTIONS: Mapping[ComponentStatus, str] = {
     ComponentStatus.PARTIAL_OUTAGE: "Partial System Outage",
     ComponentStatus.MAJOR_OUTAGE: "Major Service Outage",
 }
+#: Bytes of each part of a document; the rest is for groups. Declared components come first and are a few dozen.
+MOST_OF_COMPONENTS, MOST_OF_INCIDENTS, MOST_OF_MAINTENANCES = MOST_BYTES // 2, MOST_BYTES // 4, MOST_BYTES // 8
 CLOSED = frozenset({IncidentStatus.RESOLVED, IncidentStatus.POSTMORTEM})
 UNDER_WAY = frozenset({MaintenanceStatus.IN_PROGRESS, MaintenanceStatus.VERIFYING})
 
@@ -107,27 +110,29 @@ def build(
         _component(place, facts, said, maintained, now) for place in _places(declared, sorted(facts.latest))
     ]  # fmt: skip
     overall = _worst([*(each.status for each in components), *_impacts(open_ones)])
+    mentioned = [
+        Mention(id=each.id, title=each.title, status=each.status, impact=each.impact, updated_at=each.updated_at)
+        for each in sorted(open_ones, key=lambda each: (each.started_at, each.id), reverse=True)
+    ]
+    announced = [
+        Mention(
+            id=each.id, title=each.title, status=each.status, impact=Impact.MAINTENANCE, updated_at=each.updated_at
+        )
+        for each in sorted(planned, key=lambda each: (each.scheduled_for, each.id))
+    ]  # fmt: skip
+    shown = first_that_fit(components, MOST_OF_COMPONENTS)
+    incidents_shown = first_that_fit(mentioned, MOST_OF_INCIDENTS)
+    maintenances_shown = first_that_fit(announced, MOST_OF_MAINTENANCES)
     return StatusDocument(
         provider=provider,
         as_of=as_of([*incidents, *maintenances], now),
+        is_complete=(shown, incidents_shown, maintenances_shown) == (components, mentioned, announced),
         indicator=INDICATED[overall],
         description=DESCRIPTIONS[overall],
-        groups=_groups(declared, components),
-        components=components,
-        incidents=[
-            Mention(id=each.id, title=each.title, status=each.status, impact=each.impact, updated_at=each.updated_at)
-            for each in sorted(open_ones, key=lambda each: (each.started_at, each.id), reverse=True)
-        ],
-        maintenances=[
-            Mention(
-                id=each.id,
-                title=each.title,
-                status=each.status,
-                impact=Impact.MAINTENANCE,
-                updated_at=each.updated_at,
-            )
-            for each in sorted(planned, key=lambda each: (each.scheduled_for, each.id))
-        ],
+        groups=_groups(declared, components, shown),
+        components=shown,
+        incidents=incidents_shown,
+        maintenances=maintenances_shown,
     )
 
 
@@ -193,15 +198,16 @@ def _days(reported: Mapping[date, bytes], now: datetime) -> tuple[list[Day], Cou
     return days, component_days.counted(b"".join(shown.values()))
 
 
-def _groups(declared: Declared, components: Sequence[Component]) -> list[Group]:
+def _groups(declared: Declared, components: Sequence[Component], shown: Sequence[Component]) -> list[Group]:
+    """Return the bastions that are declared or have a component that is shown; all of theirs count."""
     names = {group.id: group.name for group in declared.groups}
-    for each in components:
+    for each in shown:
         if each.group is not None:
             names.setdefault(each.group, each.group)
-    return [
-        Group(id=code, name=name, status=_worst(each.status for each in components if each.group == code))
-        for code, name in names.items()
-    ]
+    statuses: dict[str | None, list[ComponentStatus]] = {}
+    for each in components:
+        statuses.setdefault(each.group, []).append(each.status)
+    return [Group(id=code, name=name, status=_worst(statuses.get(code, ()))) for code, name in names.items()]
 
 
 def _said(open_ones: Iterable[Incident]) -> dict[str, ComponentStatus]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiohttp import hdrs, web
 
@@ -17,49 +17,43 @@ from feeds.models import ComponentStatus, Impact, Incident, Maintenance, Mainten
 from feeds.pages import HTML, LIVE_AGE, LIVE_POLICY, segment, slashed
 from feeds.pages.kept import Kept
 from feeds.pages.numbered import page_number, page_of, pages
+from feeds.plain_text import cut, weight
+from feeds.plain_text import lines as in_lines
 from feeds.routes import NothingHereError, Route
+from feeds.syndication import INCIDENT_PAGES, MAINTENANCE_PAGES, STATUS_PAGE
 from feeds.uptime_bars import Bars, bars
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from feeds.feed_watch import Latest
-    from feeds.models import Component, Group, IncidentsDocument, StatusDocument
+    from feeds.feed_watch import Documents
+    from feeds.models import Component, Group, IncidentsDocument, StatusDocument, Update
     from feeds.pages import Site
     from feeds.routes import Handler
     from runtime.clock import Clock
 
-PAGE, HISTORY = "/status/", "/status/history/"
-INCIDENT, MAINTENANCE = "/status/incidents/", "/status/maintenance/"
+PAGE, HISTORY = STATUS_PAGE, f"{STATUS_PAGE}history/"
 #: The status is published anew at least every hour; what is older by this has not been.
 STALE = timedelta(hours=2)
-#: Days of which the status page shows what is over, and how many of anything it shows at most.
-RECENT, MOST = 14, 10
+#: Days of which the status page shows what is over, and how many incidents, and maintenances, it shows at most.
+RECENT, MOST = 14, 5
+#: Components on the status page; of a component's days with trouble, how many are told.
+COMPONENTS, TROUBLES = 60, 6
+#: Bytes of all drawings of days: components there is no room for are shown without, and what each part of one takes.
+DRAWN, FRAME, RUN, TROUBLE = 30_000, 700, 9, 170
 #: Lines of the history on a page, and updates on an incident's own.
 LINES, UPDATES = 50, 100
+#: Bytes of what was said at a time: on the status page; on an incident's own, where all of it has `ROOM`.
+SHORT, LONGEST, ROOM = 250, 20_000, 40_000
 UNDER_WAY = frozenset({MaintenanceStatus.IN_PROGRESS, MaintenanceStatus.VERIFYING})
 
 
-class Watched(Protocol):
-    """Who knows the newest documents: `feeds.feed_watch.FeedWatch`."""
-
-    @property
-    def status(self) -> Latest[StatusDocument] | None:
-        """How everything does."""
-        ...
-
-    @property
-    def incidents(self) -> Latest[IncidentsDocument] | None:
-        """Incidents and maintenance."""
-        ...
-
-
 class Row(NamedTuple):
-    """A component and its last days; `place` tells it from all others of the page."""
+    """A component and its last days, None where there is no room; `place` tells it from all others of the page."""
 
     component: Component
-    bars: Bars
+    bars: Bars | None
     place: int
 
 
@@ -76,7 +70,7 @@ class Line(NamedTuple):
         return isinstance(self.item, Maintenance)
 
 
-def routes(watch: Watched, site: Site, clock: Clock) -> list[Route]:
+def routes(watch: Documents, site: Site, clock: Clock) -> list[Route]:
     """Return the routes; below a provider's base path stands none of them. The service's root leads to the status."""
     served = _Pages(watch, site, clock)
     return [
@@ -85,13 +79,13 @@ def routes(watch: Watched, site: Site, clock: Clock) -> list[Route]:
         slashed(PAGE),
         _route(HISTORY, served.history, "status-history-page", "Incidents and maintenance by month, as a page."),
         slashed(HISTORY),
-        _route(f"{INCIDENT}{{id}}", served.incident, "incident-page", "An incident, as a page."),
-        _route(f"{MAINTENANCE}{{id}}", served.maintenance, "maintenance-page", "A maintenance, as a page."),
+        _route(f"{INCIDENT_PAGES}{{id}}", served.incident, "incident-page", "An incident, as a page."),
+        _route(f"{MAINTENANCE_PAGES}{{id}}", served.maintenance, "maintenance-page", "A maintenance, as a page."),
     ]
 
 
 class _Pages:
-    def __init__(self, watch: Watched, site: Site, clock: Clock) -> None:
+    def __init__(self, watch: Documents, site: Site, clock: Clock) -> None:
         self._watch = watch
         self._clock = clock
         self._status = Kept(site, "status.html", policy=LIVE_POLICY, age=LIVE_AGE)
@@ -110,10 +104,10 @@ class _Pages:
         )
 
     async def incident(self, request: web.Request) -> web.Response:
-        return self._page_of(request, INCIDENT)
+        return self._page_of(request, INCIDENT_PAGES)
 
     async def maintenance(self, request: web.Request) -> web.Response:
-        return self._page_of(request, MAINTENANCE)
+        return self._page_of(request, MAINTENANCE_PAGES)
 
     async def history(self, request: web.Request) -> web.Response:
         incidents = self._watch.incidents
@@ -135,7 +129,9 @@ class _Pages:
 
     def _page_of(self, request: web.Request, folder: str) -> web.Response:
         status, incidents = self._watch.status, self._watch.incidents
-        found = incidents and find(incidents.document, request.match_info["id"], is_maintenance=folder == MAINTENANCE)
+        found = incidents and find(
+            incidents.document, request.match_info["id"], is_maintenance=folder == MAINTENANCE_PAGES
+        )
         if not found:
             raise NothingHereError
         path = f"{folder}{segment(found.id)}"
@@ -143,7 +139,8 @@ class _Pages:
             "item": found,
             "is_maintenance": isinstance(found, Maintenance),
             "names": full_names(status.document if status else None),
-            "most": UPDATES,
+            "most": fitting(found.updates),
+            "room": LONGEST,
         }
         return self._one.answer(request, path, lambda: values, of=(status, incidents))
 
@@ -164,6 +161,8 @@ def overview(status: StatusDocument | None, incidents: IncidentsDocument | None,
         and status.indicator is Impact.NONE
         and any(each.status is ComponentStatus.UNDER_MAINTENANCE for each in status.components),
         "groups": grouped(status) if status else [],
+        "unshown": max(0, len(status.components) - COMPONENTS) if status else 0,
+        "troubles": TROUBLES,
         "has_incidents": incidents is not None,
         "open": [each for each in known if each.resolved_at is None],
         "past": sorted(over, key=lambda each: each.started_at, reverse=True),
@@ -173,6 +172,7 @@ def overview(status: StatusDocument | None, incidents: IncidentsDocument | None,
         ),
         "names": full_names(status),
         "most": MOST,
+        "room": SHORT,
         "recent": RECENT,
     }
 
@@ -184,7 +184,7 @@ def is_stale(status: StatusDocument | None, now: datetime) -> bool:
 
 def grouped(status: StatusDocument) -> list[tuple[Group | None, list[Row]]]:
     """Return each group with its components, and at the end, without a group, what all share."""
-    rows = [Row(each, bars(each.days), place) for place, each in enumerate(status.components)]
+    rows = list(_rows(status.components[:COMPONENTS]))
     found: list[tuple[Group | None, list[Row]]] = [
         (group, [row for row in rows if row.component.group == group.id]) for group in status.groups
     ]
@@ -193,12 +193,30 @@ def grouped(status: StatusDocument) -> list[tuple[Group | None, list[Row]]]:
     return [(group, held) for group, held in found if held]
 
 
+def _rows(components: Iterable[Component]) -> Iterator[Row]:
+    left = DRAWN
+    for place, each in enumerate(components):
+        drawn = bars(each.days)
+        left -= FRAME + RUN * len(drawn.runs) + TROUBLE * len(drawn.troubles[:TROUBLES])
+        yield Row(each, drawn if left >= 0 else None, place)
+
+
 def full_names(status: StatusDocument | None) -> Mapping[str, str]:
     """Return what readers call each component: `Stockholm Compute`."""
     if status is None:
         return {}
     groups = {group.id: group.name for group in status.groups}
     return {each.id: f"{groups.get(each.group or '', '')} {each.name}".strip() for each in status.components}
+
+
+def fitting(updates: Sequence[Update]) -> int:
+    """Return how many updates, the newest first, there is room for on a page of their own: one at least."""
+    left = ROOM
+    for number, update in enumerate(updates[:UPDATES]):
+        left -= weight(cut(in_lines(update.body), LONGEST))
+        if left < 0:
+            return number
+    return min(len(updates), UPDATES)
 
 
 def find(incidents: IncidentsDocument, identifier: str, *, is_maintenance: bool) -> Incident | Maintenance | None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from feeds.incidents import is_open
 from feeds.models import ComponentStatus, Impact, Incident, IncidentStatus, Maintenance, MaintenanceStatus
+from feeds.plain_text import line, lines
 from feeds.status import CLOSED, SAID, UNDER_WAY
 from feeds.syndication import STATUS_PAGE, page_of, title_of
 
@@ -126,7 +127,7 @@ class Statuspage:
 
     def _group_row(self, group: Group, within: Iterable[Component], position: int) -> Json:
         return {
-            **self._row("group", group.id, group.name, group.status, position),
+            **self._row("group", group.id, line(group.name), group.status, position),
             "created_at": min((self._first_day(each) for each in within), default=moment(self._as_of)),
             "showcase": False,
             "start_date": None,
@@ -152,7 +153,7 @@ class Statuspage:
             "status": status,
             "updated_at": moment(self._status.as_of),
             "position": position,
-            "description": own_id,
+            "description": line(own_id),
             "page_id": self._page_id,
             "only_show_if_degraded": False,
         }
@@ -210,7 +211,7 @@ class Statuspage:
             is_group = identifier("component", own_id) not in self._rows and own_id in self._within
             for component_id in [each.id for each in self._within[own_id]] if is_group else [own_id]:
                 code = identifier("component", component_id)
-                found[code] = self._rows[code]["name"] if code in self._rows else component_id
+                found[code] = self._rows[code]["name"] if code in self._rows else line(component_id)
         return found
 
     def _updates(
@@ -229,7 +230,7 @@ class Statuspage:
             made.append({
                 "id": update.id,
                 "status": update.status,
-                "body": update.body,
+                "body": lines(update.body),
                 "incident_id": entry_id,
                 "created_at": at,
                 "updated_at": at,
@@ -268,7 +269,7 @@ def moment(at: datetime) -> str:
 
 def name_of(component: Component, group: Group | None) -> str:
     """Return a component's name with where it is."""
-    return f"{component.name} ({group.name})" if group else component.name
+    return line(f"{component.name} ({group.name})" if group else component.name)
 
 
 def consequence(status: IncidentStatus | MaintenanceStatus, impact: Impact) -> ComponentStatus:

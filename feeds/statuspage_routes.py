@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from feeds.feed_watch import Latest
+    from feeds.feed_watch import Documents, Latest
     from feeds.models import IncidentsDocument, StatusDocument
     from feeds.pages import Site
     from feeds.routes import Handler
-    from feeds.syndication_routes import Documents
 
 BASE = "/api/v2/"
 JSON = "application/json"

@@ -36,8 +36,8 @@ STATUS_PAGE = "/status/"
 BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 #: What has an id of its own.
 INCIDENT, MAINTENANCE, FEED, CALENDAR = "incident", "maintenance", "feed", "calendar"
-#: Below the status page, where the pages of each are.
-PAGES = {INCIDENT: "incidents", MAINTENANCE: "maintenance"}
+#: Where the page of each is: below these, by its id.
+INCIDENT_PAGES, MAINTENANCE_PAGES = f"{STATUS_PAGE}incidents/", f"{STATUS_PAGE}maintenance/"
 
 
 class Said(NamedTuple):
@@ -160,7 +160,8 @@ def title_of(subject: Incident | Maintenance) -> str:
 
 def page_of(subject: Incident | Maintenance, site: Site) -> str:
     """Return where its page is."""
-    return f"{site.public_url}{STATUS_PAGE}{PAGES[kind_of(subject)]}/{segment(subject.id)}"
+    pages = MAINTENANCE_PAGES if isinstance(subject, Maintenance) else INCIDENT_PAGES
+    return f"{site.public_url}{pages}{segment(subject.id)}"
 
 
 def document_url(site: Site) -> str:

@@ -6,7 +6,7 @@ formats have no place for a PGP signature: they are not signed, and name the doc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from aiohttp import hdrs
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from feeds.feed_watch import Latest
+    from feeds.feed_watch import Documents, Latest
     from feeds.models import IncidentsDocument, StatusDocument
     from feeds.pages import Site
 
@@ -40,20 +40,6 @@ OPEN: Mapping[str, str] = {
     hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
     "X-Content-Type-Options": "nosniff",
 }
-
-
-class Documents(Protocol):
-    """Who knows the newest documents: `feeds.feed_watch.FeedWatch`."""
-
-    @property
-    def incidents(self) -> Latest[IncidentsDocument] | None:
-        """Incidents and maintenance; the same object for as long as nothing newer is there."""
-        ...
-
-    @property
-    def status(self) -> Latest[StatusDocument] | None:
-        """How everything does."""
-        ...
 
 
 class _Format(NamedTuple):

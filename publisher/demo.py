@@ -22,6 +22,7 @@ from consumers import broker
 from consumers.catalogue import DOCUMENTED
 from consumers.encode import cloud_event
 from consumers.public_events import CanaryUpdated
+from feeds import canary_page, key_routes, peering_page, status_pages
 from publisher.app import Service
 from publisher.demo_canary import Signers
 from publisher.embedded import embedded_settings
@@ -42,6 +43,13 @@ SOURCE = "/nordbastion/control-plane"
 #: Longest the whole round may take before the demo says what is missing.
 PATIENCE = 60.0
 POLL = 0.05
+#: What one may look at in a browser, and where.
+PAGES = (
+    ("how everything does:", status_pages.PAGE),
+    ("a canary that two keys signed:", canary_page.PAGE),
+    ("whom one may meet where:", peering_page.PAGE),
+    ("the keys, and how to verify:", key_routes.PAGE),
+)
 
 RECORDED = """
 SELECT DISTINCT d.type
@@ -200,7 +208,8 @@ async def _wait(pool: Pool, receiver: Receiver, stop: asyncio.Event) -> set[str]
 
 def _explain(settings: Settings, service: Service, screen: Screen, done: set[str]) -> None:
     screen.say(f"{len(done)} of {len(DOCUMENTED)} event types delivered, verified and recorded so far")
-    screen.say(f"a canary that two keys signed at {service.addresses.api}/v1/transparency/canary, keys at /pgp/")
+    for what, page in PAGES:
+        screen.say(f"{what} {service.addresses.api}{page}")
     screen.say(f"metrics at {service.addresses.admin}/metrics, health at {service.addresses.api}/health")
     screen.say(
         f"produce more from another terminal: HELIOGRAPH_DATABASE_URL='{settings.dsn()}' "

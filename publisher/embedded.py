@@ -15,7 +15,7 @@ from runtime.lifecycle import side_by_side
 from runtime.settings import listen_address, variable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from runtime.settings import Settings
 
@@ -30,10 +30,12 @@ SESSION_TIMEOUT = 3.0
 async def embedded_settings(given: Settings) -> AsyncIterator[Settings]:
     """Run both servers for the length of the context; yield `given` completed with them."""
     async with contextlib.AsyncExitStack() as stack:
+        given = given.model_copy(update=_better_defaults(given))
+        given = given.model_copy(update=stack.enter_context(_own_address(given)))
         servers, key = await side_by_side(
             stack.enter_async_context(Embedded(given.data_dir)), stack.enter_async_context(embedded_key(given))
         )
-        settings = servers.settings(given).model_copy(update=_better_defaults(given) | key)
+        settings = servers.settings(given).model_copy(update=key)
         await broker.create_topics(
             settings,
             {
@@ -47,6 +49,27 @@ async def embedded_settings(given: Settings) -> AsyncIterator[Settings]:
         )
         await runner.migrate(settings)
         yield settings
+
+
+@contextlib.contextmanager
+def _own_address(given: Settings) -> Iterator[dict[str, Any]]:
+    """Yield where the API listens and is reached, for the length of the context; nothing where somebody said it.
+
+    Pages, feeds and messages name it before anything listens. So a free port is taken now and held by a socket that
+    never listens: with SO_REUSEADDR on both the listener may have the port, and nobody else is given it.
+    """
+    if "public_url" in given.model_fields_set:
+        yield {}
+        return
+    host, port = listen_address(given.api_listen)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as held:
+        listen = given.api_listen
+        if port == 0:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind((host, 0))
+            port = held.getsockname()[1]
+            listen = listen.removesuffix(":0") + f":{port}"
+        yield {"api_listen": listen, "public_url": f"http://localhost:{port}"}
 
 
 def _better_defaults(given: Settings) -> dict[str, Any]:

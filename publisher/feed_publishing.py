@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from feeds import component_facts, incident_facts, incidents, peering, peering_facts, status
+from feeds import component_facts, incidents, peering, peering_facts, status
 from feeds.component_facts import ComponentFacts
 from feeds.documents import Feed
-from feeds.incident_facts import IncidentFacts
+from feeds.incident_facts import IncidentFacts, IncidentLedger
 from feeds.peering_facts import PeeringFacts
 from feeds.publish import Publisher, Source, forget
 from feeds.status import Declared, DeclaredGroup, DeclaredService
@@ -15,7 +17,6 @@ from publisher.housekeeping import Chore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from consumers.loop import Handler, HandlerOf
     from consumers.telemetry import Telemetry
@@ -51,8 +52,8 @@ def open_feed_publishing(
         signer,
         clock,
         [
-            Source(Feed.INCIDENTS, sources.incidents),
-            Source(Feed.PEERING, sources.peering),
+            Source(Feed.INCIDENTS, sources.incidents, day_of),
+            Source(Feed.PEERING, sources.peering, day_of),
             Source(Feed.STATUS, sources.status),
         ],
         on_published=on_published,
@@ -88,20 +89,30 @@ def declared(profile: Profile) -> Declared:
     )
 
 
+def day_of(moment: datetime) -> date:
+    """Return the period that documents of incidents and peering are of. Pure."""
+    return moment.astimezone(UTC).date()
+
+
 class _Sources:
-    """Reads facts and has them built, for one provider."""
+    """Reads facts and has them built, for one provider; in a thread, for deliveries do not wait."""
 
     def __init__(self, provider: str, components: Declared) -> None:
         self._provider = provider
         self._components = components
+        self._ledger = IncidentLedger()
 
     async def incidents(self, connection: Connection, now: datetime) -> IncidentsDocument:
-        return incidents.build(await incident_facts.read(connection), provider=self._provider, now=now)
+        folded = await self._ledger.read(connection)
+        return await asyncio.to_thread(incidents.build, *folded, provider=self._provider, now=now)
 
     async def peering(self, connection: Connection, now: datetime) -> PeeringDocument:
-        return peering.build(await peering_facts.read(connection), provider=self._provider, now=now)
+        facts = await peering_facts.read(connection)
+        return await asyncio.to_thread(peering.build, facts, provider=self._provider, now=now)
 
     async def status(self, connection: Connection, now: datetime) -> StatusDocument:
         facts = await component_facts.read(connection, status.since(now))
-        folded = incidents.fold(await incident_facts.read(connection))
-        return status.build(facts, *folded, self._components, provider=self._provider, now=now)
+        folded = await self._ledger.read(connection)
+        return await asyncio.to_thread(
+            status.build, facts, *folded, self._components, provider=self._provider, now=now
+        )  # fmt: skip

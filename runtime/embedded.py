@@ -101,7 +101,7 @@ class Embedded:
         allow = given.egress_allow or (LOOPBACK if env == "development" else ())
         beside.write_text(
             f'env = "{env}"\nkafka_bootstrap = "{self.bootstrap}"\nsecret_keys = "{keys}"\n'
-            f'egress_allow = "{",".join(allow)}"\n'
+            f'egress_allow = "{",".join(allow)}"\npublic_url = {json.dumps(given.public_url)}\n'
             + "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in tokens.items())
         )
         return given.model_copy(

@@ -6,7 +6,9 @@ navigation, tables and lists as what they are, states in words and never in colo
 its own style and icon and nothing else: nothing inline, no other host. Pages that change while one looks at them may
 load the script too (`site.js`); it only saves a reload, and no page needs it.
 
-All words stand in the templates, in `_()` and `trans`, so that the catalogues have them.
+All words stand in the templates, in `_()` and `trans`, so that the catalogues have them. What the control plane wrote
+is English, as the feeds say too, and may be anything: it goes through `line` or `lines`, and through `cut` where there
+may be much of it, so that a page stays small.
 
 Links are relative: all of it may be served below a path of somebody else's. `root` leads from a page to the site's
 root: `../` from `/pgp/`; `api` to the API's base path.
@@ -26,6 +28,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from feeds import languages
 from feeds.languages import DEFAULT, Language
+from feeds.plain_text import cut, line, lines
 from feeds.routes import Route
 from feeds.serving import Fixed
 
@@ -180,6 +183,9 @@ def _environment(language: Language) -> Environment:
         "month": functools.partial(_month, language),
         "minute": functools.partial(languages.minute, language=language),
         "percent": functools.partial(languages.percent, language=language),
+        "line": line,
+        "lines": lines,
+        "cut": cut,
         "grouped": grouped,
         "segment": segment,
         "web_address": web_address,

@@ -3,7 +3,9 @@
 "use strict";
 (() => {
   const WAIT = 3000; // milliseconds within which readers come back, so that they do not all come at once
+  const LATER = 12000; // until another look: a cache, or another process, may have it a little later than who told us
   const AGAIN = 60000; // between two looks where the stream cannot be had
+  const OLD = 600000; // between two looks though nothing was published: what a page says also ages
   const main = document.getElementById("main");
   const said = document.getElementById("said");
   let stream = null;
@@ -37,11 +39,15 @@
     requestAnimationFrame(() => { said.textContent = main.dataset.said; });
   };
   const soon = () => { timer ||= setTimeout(renew, Math.random() * WAIT); };
+  const told = () => {
+    soon();
+    setTimeout(soon, LATER);
+  };
 
   const listen = () => {
     if (stream || document.hidden) return;
     stream = new EventSource(main.dataset.stream);
-    for (const feed of ["status", "incidents"]) stream.addEventListener(feed, soon);
+    for (const feed of main.dataset.feeds.split(" ")) stream.addEventListener(feed, told);
     stream.addEventListener("error", () => {
       if (stream?.readyState === EventSource.CLOSED) polling ||= setInterval(soon, AGAIN);
     });
@@ -58,6 +64,7 @@
       soon();
     }
   });
+  setInterval(() => { if (!document.hidden) soon(); }, OLD);
   main.dataset.was = main.innerHTML;
   listen();
 })();

@@ -70,7 +70,10 @@ class IncidentFilters(In):
     status: StatusName | None = None
     component: Annotated[
         ComponentId | None,
-        Field(description="Only those about this component; with a bastion's code, about any of its own."),
+        Field(
+            description="Only those about this component, or about all of its bastion; with a bastion's code, about it "
+            "or any of its components."
+        ),
     ] = None
     impact: Impact | None = None
     kind: Kind | None = None
@@ -136,13 +139,18 @@ def is_meant(each: Incident | Maintenance, filters: IncidentFilters) -> bool:
 
 
 def _passed(each: Incident | Maintenance, filters: IncidentFilters) -> Iterator[bool]:
-    component, began = filters.component, started(each)
+    began = started(each)
     yield filters.status in {None, each.status}
     yield filters.kind in {None, kind(each)}
     yield filters.impact in {None, impact(each)}
-    yield component is None or any(name == component or name.startswith(f"{component}/") for name in each.components)
+    yield filters.component is None or any(_is_about(name, filters.component) for name in each.components)
     yield filters.since is None or began >= filters.since
     yield filters.until is None or began <= filters.until
+
+
+def _is_about(named: str, component: str) -> bool:
+    """Say whether what an incident names is the component, is its bastion, or is on it."""
+    return named == component or named.startswith(f"{component}/") or component.startswith(f"{named}/")
 
 
 def started(each: Incident | Maintenance) -> datetime:

@@ -131,7 +131,7 @@ async def list_prefixes(call: Call) -> Reply:
         PeeringPrefix(**dict(prefix), match=match).model_dump()
         for prefix, match in meant[asked.offset : asked.offset + asked.size]
     ]
-    return Reply(items=Items(shown, len(meant)))
+    return Reply(items=Items(shown, len(meant), latest.document.is_complete))
 
 
 async def list_changes(call: Call) -> Reply:

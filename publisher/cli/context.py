@@ -38,12 +38,12 @@ class Context:
         return loaded
 
 
-def printable(text: str) -> str:
+def printable(text: str, *, keeps: str = "") -> str:
     """Return text that cannot steer a terminal or pass for another line: what is not printable is escaped.
 
-    So are changes of direction, and bytes of a file's name that are no text.
+    So are changes of direction, and bytes of a file's name that are no text. Characters of `keeps` stay as they are.
     """
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return "".join(each if each.isprintable() or each in keeps else repr(each)[1:-1] for each in text)
 
 
 def say(line: str, *, err: bool = False) -> None:

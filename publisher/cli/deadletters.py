@@ -20,7 +20,7 @@ from consumers.decode import MAX_TIMESTAMP_MS, Reason
 from consumers.reader import open_reader
 from consumers.replay import Letter, NotReplayableError, again, letter
 from publisher.cli import context
-from publisher.cli.context import CommandError, CommandUsageError
+from publisher.cli.context import CommandError, CommandUsageError, printable, say
 from publisher.cli.moments import SINCE_HELP, parse_since
 from runtime.clock import SystemClock
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, reason_of
@@ -204,7 +204,7 @@ def table(entries: Sequence[Entry]) -> list[str]:
     for (position, time, reason, origin, size), each in zip(rows, entries, strict=True):
         left = (position, time, reason, origin)
         cells = [f"{cell:{width}}" for cell, width in zip(left, widths[:-1], strict=True)]
-        lines.append(_printable("  ".join([*cells, f"{size:>{widths[-1]}} bytes", each.letter.detail])).rstrip())
+        lines.append(printable("  ".join([*cells, f"{size:>{widths[-1]}} bytes", each.letter.detail])).rstrip())
     return lines
 
 
@@ -240,8 +240,7 @@ def page(record: Record) -> list[str]:
         *(f"header    {name}: {_text_bytes(content)}" for name, content in read.headers),
         f"value     {len(record.value or b'')} bytes",
     ]
-    shown = [_printable(line) for line in lines]
-    return shown + [_printable(line) for line in _text_bytes(record.value).split("\n")]
+    return [printable(line, keeps="\t") for line in [*lines, *_text_bytes(record.value).split("\n")]]
 
 
 def _why(read: Letter) -> dict[str, Any]:
@@ -282,11 +281,6 @@ def _text_bytes(content: bytes | None) -> str:
         return content.hex(" ", -4)
 
 
-def _printable(text: str) -> str:
-    """Return a line that cannot steer a terminal: what it holds was written by others."""
-    return "".join(each if each.isprintable() or each == "\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
-
-
 # --- producing again ----------------------------------------------------------------------------------------------
 
 
@@ -310,7 +304,7 @@ async def _replay(settings: Settings, chosen: Sequence[Position], wanted: Wanted
                 ) from None
             done += is_done
             refused += not is_done
-            typer.echo(_printable(f"{where}  {line}"))
+            say(f"{where}  {line}")
     typer.echo(f"{done} {'would be replayed' if dry_run else 'replayed'}, {refused} refused")
     return EXIT_FAILED if refused else EXIT_DONE
 

@@ -59,6 +59,7 @@ async def test_they_are_pictures_that_anybody_may_show(site: Site) -> None:
         assert answer.headers["Content-Type"] == "image/svg+xml; charset=utf-8"
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
         assert answer.headers["Content-Security-Policy"] == "default-src 'none'"
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
         assert answer.headers["Cache-Control"].startswith("public, max-age=60")
         again = await site.get(name, If_None_Match=answer.headers["ETag"])
         assert again.status == 304

@@ -186,6 +186,17 @@ async def test_incidents_can_be_filtered(stage: Stage, query: str, expected: set
     assert set(await ids(stage, query)) == expected
 
 
+async def test_an_incident_of_a_whole_bastion_is_about_each_of_its_components(stage: Stage) -> None:
+    [some, *rest] = feed_documents.incidents().incidents
+    whole = some.model_copy(update={"id": "whole", "components": ["STO"]})
+    document = feed_documents.incidents().model_copy(update={"incidents": [whole, *rest], "maintenances": []})
+    await stage.publish(Feed.INCIDENTS, document)
+    for component in ("STO", "STO/network", "STO/anything"):
+        assert "whole" in await ids(stage, f"filter[component]={component}")
+    for component in ("STOCKHOLM/network", "S", "sto", "network", "HEL/network"):
+        assert "whole" not in await ids(stage, f"filter[component]={component}")
+
+
 @pytest.mark.parametrize("query", ["filter[status]=over", "filter[kind]=x", "filter[since]=1", "state=open"])
 async def test_what_cannot_be_asked_is_refused(stage: Stage, query: str) -> None:
     await stage.publish(Feed.INCIDENTS, feed_documents.incidents())

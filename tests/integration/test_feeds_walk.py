@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,11 @@ from consumers import broker
 from consumers.broker import Outgoing
 from consumers.catalogue import CATALOGUE
 from consumers.encode import cloud_event
+from feeds.statuspage import ANSWERS
+from feeds.statuspage_routes import BASE
 from tests.support import gpg
 from tests.support.api import running
-from tests.support.process import until
+from tests.support.process import ROOT, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +100,8 @@ async def test_facts_become_documents_that_everybody_can_verify(settings: Settin
         assert summary["status"]["indicator"] != "none"
         atom = feedparser.parse((await get("GET", "/history.atom")).content)
         assert atom.entries[0].title == "Packet loss towards Helsinki"
+        for path in documented():
+            assert (await get("HEAD", path)).status == 200, f"docs/feeds.md names {path}"
         for page, words in {
             "/status/": "Major outage",
             f"/status/incidents/{INCIDENT}": "Packet loss towards Helsinki",
@@ -130,6 +135,14 @@ async def test_nothing_unsigned_is_served_without_a_signer(settings: Settings) -
         await say(settings, event(settings, "incident.opened"))
         for feed in ("incidents", "peering", "status"):
             assert (await service.nobody("GET", f"/v1/transparency/{feed}.json")).status == 404
+
+
+def documented() -> set[str]:
+    """Return every address the document of the feeds names."""
+    named = set(re.findall(r"`(/[^` ]+)`", (ROOT / "docs" / "feeds.md").read_text())) - {"/v1", BASE + "*.json"}
+    signed = {each for each in named if re.fullmatch(r"/v1/transparency/\w+\.json", each)}
+    assert len(signed) == 3
+    return named | {f"{each}.asc" for each in signed} | {BASE + each for each in ANSWERS}
 
 
 async def is_there(get: Caller, path: str) -> bool:

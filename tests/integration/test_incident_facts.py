@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,10 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumers.decode import InvalidRecordError, Reason
-from feeds import incident_facts, marks
+from feeds import incident_facts, marks, status
+from feeds.component_days import Facts
 from feeds.documents import Feed
 from feeds.incident_facts import IncidentFacts
 from feeds.incidents import build, fold
+from feeds.status import Declared
+from signer.canonical import canonical
 from tests.support.domain_events import an_event
 from tests.support.incident_courses import interleaved, minute, opened, resolved, rows, scheduled, updated, work
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from consumers.events import Event
+    from feeds.incidents import Row
     from runtime.database import Connection
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -147,19 +152,38 @@ async def test_moments_are_kept_as_moments(connection: Connection) -> None:
 
 @given(both=interleaved(), data=st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_however_it_is_cut_into_transactions_it_ends_in_the_same_document(
+async def test_however_it_is_cut_into_transactions_it_ends_in_the_same_documents(
     both: tuple[Sequence[Event], Sequence[Event]], data: st.DataObject, dsn: str
 ) -> None:
+    """Half of the transactions are another process's, at the same time."""
     events, again = both
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(again)), max_size=3), label="cuts"))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(again)), max_size=4), label="cuts"))
+    parts = [again[start:end] for start, end in zip([0, *cuts], [*cuts, len(again)], strict=True)]
+
+    async def process(mine: Sequence[Sequence[Event]]) -> None:
+        connection = await asyncpg.connect(dsn)
+        try:
+            for part in mine:
+                await _handle(connection, *part)
+        finally:
+            await connection.close()
+
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute("TRUNCATE incident_events")
-        for start, end in zip([0, *cuts], [*cuts, len(again)], strict=True):
-            await _handle(connection, *again[start:end])
+        await asyncio.gather(process(parts[::2]), process(parts[1::2]))
         kept = await incident_facts.read(connection)
     finally:
         await connection.close()
     assert len(kept) == len(events)
-    expected = build(rows(*events), provider="NordBastion", now=NOW)
-    assert build(kept, provider="NordBastion", now=NOW) == expected
+    assert _documents(kept) == _documents(rows(*events))
+
+
+def _documents(stored: Sequence[Row]) -> list[bytes]:
+    """Return what is published of incidents: their own document, and that of the status."""
+    folded = fold(stored)
+    made = [
+        build(*folded, provider="NordBastion", now=NOW),
+        status.build(Facts({}, {}), *folded, Declared(), provider="NordBastion", now=NOW),
+    ]
+    return [canonical(each.model_dump(mode="json")) for each in made]

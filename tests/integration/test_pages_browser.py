@@ -10,6 +10,7 @@ import contextlib
 import functools
 import itertools
 import shutil
+from datetime import timedelta
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -24,15 +25,17 @@ from feeds.keys import Duties, PublishedKeys
 from tests.support import canaries, feed_documents, gpg
 from tests.support.feed_documents import NOW, Shelf, latest, shelf
 from tests.support.feed_pages import SITE, Announcer, all_routes, serving
+from tests.support.hostile_feeds import hostile_shelf
 from tests.support.published_canaries import Watching, believed
 from tests.support.time import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from playwright.async_api import Browser, Page
 
+    from feeds.documents import Published
     from runtime.database import Pool
 
 CHROMIUM = shutil.which("chromium")
@@ -51,14 +54,21 @@ PATHS = (
     "/pgp/",
 )
 WIDTHS = (360, 1440)
+IS_WIDE = "document.documentElement.scrollWidth > innerWidth"
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-class Away:
-    """A database that is not there."""
+class Archive:
+    """A database that is there; what it has of canaries `earlier` says."""
 
-    def acquire(self) -> object:
-        raise OSError("away")
+    def acquire(self) -> contextlib.AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext()
+
+
+async def earlier(*_: object, **__: object) -> list[Published]:
+    """Return a canary of each of eight months, the newest first."""
+    made = [believed(canaries.first(canaries.FIRST - n * timedelta(days=30)), number=8 - n).published for n in range(8)]
+    return [each for each in made if each is not None]
 
 
 class Opened:
@@ -87,6 +97,16 @@ class Held:
         self.canary = canary
         self.announcer = announcer
 
+    @contextlib.contextmanager
+    def showing(self, other: Shelf) -> Iterator[None]:
+        shelf = self.shelf
+        before = shelf.status, shelf.incidents, shelf.peering
+        shelf.status, shelf.incidents, shelf.peering = other.status, other.incidents, other.peering
+        try:
+            yield
+        finally:
+            shelf.status, shelf.incidents, shelf.peering = before
+
     @contextlib.asynccontextmanager
     async def opened(self, *, width: int = 1440, scripts: bool) -> AsyncIterator[Opened]:
         context = await self.browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=scripts)
@@ -106,7 +126,9 @@ async def held(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Held]:
         (folder / f"{key}.asc").write_bytes(home.public(key))
     keys = PublishedKeys(folder, duties=Duties(key))
     await keys.load()
-    pool: Pool = Away()  # type: ignore[assignment]  # never answers
+    pool: Pool = Archive()  # type: ignore[assignment]  # connects nobody
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr("feeds.canary_page.documents.page", earlier)
     routes = [*all_routes(held, canary, pool, clock), *key_routes(keys, SITE, clock=clock)]
     async with (
         serving(routes, stream=announcer.serve) as url,
@@ -114,6 +136,7 @@ async def held(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Held]:
         await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
     ):
         yield Held(browser, url, held, canary, announcer)
+    monkeypatch.undo()
 
 
 @functools.cache
@@ -133,7 +156,7 @@ async def flaws(opened: Opened, widths: tuple[int, ...] = WIDTHS) -> list[str]:
             f"{width} {scheme}: {each['impact']} {each['id']}: {[node['html'][:120] for node in each['nodes'][:3]]}"
             for each in told["violations"]
         ]
-        if await opened.page.evaluate("document.documentElement.scrollWidth") > width:
+        if await opened.page.evaluate(IS_WIDE):
             found.append(f"{width} {scheme}: wider than the window")
     return found
 
@@ -148,16 +171,41 @@ async def test_every_page_is_accessible_fits_and_asks_nobody_else(held: Held, pa
 
 
 async def test_alarms_and_emptiness_are_accessible_too(held: Held) -> None:
-    before = held.canary.standing, held.shelf.status, held.shelf.incidents, held.shelf.peering
+    before = held.canary.standing
     held.canary.standing = Standing()
-    held.shelf.status, held.shelf.incidents, held.shelf.peering = latest(feed_documents.quiet_status()), None, None
     try:
-        async with held.opened(scripts=True) as opened:
-            for path in ("/status/", "/status/history/", "/warrant-canary/", "/peering/"):
-                await opened.go(path)
-                assert await flaws(opened, (360,)) == [], path
+        with held.showing(Shelf(latest(feed_documents.quiet_status()))):
+            async with held.opened(scripts=True) as opened:
+                for path in ("/status/", "/status/history/", "/warrant-canary/", "/peering/"):
+                    await opened.go(path)
+                    assert await flaws(opened, (360,)) == [], path
     finally:
-        held.canary.standing, held.shelf.status, held.shelf.incidents, held.shelf.peering = before
+        held.canary.standing = before
+
+
+async def test_whatever_was_written_is_text_that_fits(held: Held) -> None:
+    with held.showing(hostile_shelf()):
+        async with held.opened(scripts=True) as opened:
+            for path in ("/status/", "/status/history/", "/status/incidents/inc_2026_1120.0", "/peering/"):
+                await opened.go(path)
+                for width in WIDTHS:
+                    await opened.page.set_viewport_size({"width": width, "height": 900})
+                    assert await opened.page.evaluate(IS_WIDE) is False, (path, width)
+            await opened.go("/status/")
+            title = opened.page.get_by_role("link", name="<\u754c> & 'quoted' turned[31m").first
+            assert (await title.get_attribute("lang"), await title.get_attribute("dir")) == ("en", "auto")
+    assert opened.said == []
+
+
+async def test_on_paper_everything_is_ink(held: Held) -> None:
+    async with held.opened(scripts=False) as opened:
+        await opened.page.emulate_media(media="print", color_scheme="light")
+        for path in ("/status/", "/warrant-canary/"):
+            await opened.go(path)
+            banner = opened.page.locator(".banner")
+            colours = "each => [getComputedStyle(each).color, getComputedStyle(each).backgroundColor]"
+            assert await banner.evaluate(colours) == ["rgb(20, 32, 43)", "rgba(0, 0, 0, 0)"]
+            assert not await opened.page.locator("nav").first.is_visible()
 
 
 async def test_without_scripts_everything_is_there(held: Held) -> None:
@@ -211,6 +259,34 @@ async def test_the_first_key_skips_the_navigation(held: Held) -> None:
         await opened.page.keyboard.press("Tab")
         await opened.page.keyboard.press("Enter")
         assert opened.page.url.endswith("#main")
+
+
+async def test_a_canary_one_looks_at_changes_with_its_state(held: Held) -> None:
+    before = held.canary.standing
+    held.announcer.connected.clear()
+    try:
+        async with held.opened(scripts=True) as opened:
+            await opened.page.add_init_script("Math.random = () => 0")
+            await opened.go("/warrant-canary/")
+            await asyncio.wait_for(held.announcer.connected.wait(), 30)
+            held.canary.standing = believed(canaries.retirement())
+            held.announcer.tell("canary")
+            await opened.page.get_by_text("Ended for good").wait_for(timeout=SECONDS)
+            assert await opened.page.title() == "Ended for good: Warrant canary · NordBastion"
+        assert opened.said == []
+    finally:
+        held.canary.standing = before
+
+
+async def test_a_page_ages_before_the_eyes_of_who_looks_at_it(held: Held) -> None:
+    async with held.opened(scripts=True) as opened:
+        await opened.page.add_init_script("Math.random = () => 0")
+        await opened.page.clock.install()
+        await opened.go("/status/")
+        old = feed_documents.status().model_copy(update={"as_of": NOW - timedelta(hours=3)})
+        with held.showing(Shelf(latest(old))):
+            await opened.page.clock.run_for(10 * 60 * 1000)
+            await opened.page.get_by_text("This page is older than it should be.").wait_for(timeout=SECONDS)
 
 
 async def test_a_page_one_looks_at_renews_itself_and_says_so(held: Held) -> None:

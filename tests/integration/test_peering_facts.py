@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -235,3 +236,28 @@ async def test_a_long_history_is_cut_and_says_so_and_a_large_table_is_read(conne
     assert (len(cut.told), cut.total, cut.is_complete) == (1, LOOKED_AT, False)
     assert (await peering_facts.history(connection, offset=2**31 - 1)).told == []
     assert len(build(await peering_facts.read(connection), provider="P", now=NOW).prefixes) == 5_001
+
+
+async def test_a_page_of_the_history_is_read_from_an_index(connection: Connection) -> None:
+    networks = [str(each) for each in islice(ip_network("10.0.0.0/8").subnets(new_prefix=24), 400)]
+    for minutes in range(10):
+        await write(connection, told(minutes, *(("announce", each) for each in networks)))
+    await connection.execute("ANALYZE peering_changes")
+    asked: list[tuple[str, Sequence[object]]] = []
+
+    def note(query: Any) -> None:
+        asked.append((query.query, query.args))
+
+    connection.add_query_logger(note)
+    for direction in (True, False):
+        await peering_facts.history(connection, is_descending=direction)
+        await peering_facts.history(connection, prefix=networks[7], since=T0, until=NOW, is_descending=direction)
+    await asyncio.sleep(0)  # loggers are called soon
+    connection.remove_query_logger(note)
+    asked = [(query, args) for query, args in asked if "peering_changes" in query]
+    assert len(asked) == 8
+    for query, args in asked:
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF) {query}", *args))
+        index = "peering_changes_of_subject" if networks[7] in args else "peering_changes_told"
+        assert index in plan, plan
+        assert "Seq Scan" not in plan

@@ -28,8 +28,7 @@ from tests.support.time import FakeClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from pydantic import BaseModel
-
+    from feeds.models import Document
     from runtime.database import Connection, Pool
 
     Sign = Callable[[bytes], Awaitable[bytes]]
@@ -46,7 +45,7 @@ class Facts:
     broken: Exception | None = None
     reached: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def build(self, connection: Connection, now: datetime) -> BaseModel:
+    async def build(self, connection: Connection, now: datetime) -> Document:
         self.builds += 1
         if self.broken is not None:
             raise self.broken
@@ -107,7 +106,7 @@ def desk(pool: Pool) -> Desk:
 async def test_a_document_is_its_canonical_bytes_and_verifies(pool: Pool) -> None:
     document = feed_documents.status()
 
-    async def build(_: Connection, __: datetime) -> BaseModel:
+    async def build(_: Connection, __: datetime) -> Document:
         return document
 
     with gpg.home() as home:
@@ -134,6 +133,62 @@ async def test_the_same_facts_are_published_once(desk: Desk) -> None:
     found = await desk.published()
     assert found is not None
     assert (found.number, len(desk.signer.signed)) == (2, 2)  # another hour, another document
+
+
+async def test_within_its_period_what_stands_is_not_built_again(pool: Pool) -> None:
+    clock, facts, signer = FakeClock(), Facts(), Counting()
+    publisher = Publisher(pool, signer, clock, [Source(Feed.STATUS, facts.build, lambda moment: moment.hour)])
+    other = Publisher(pool, signer, clock, [Source(Feed.STATUS, facts.build, lambda moment: moment.hour)])
+
+    async def look(who: Publisher, seconds: float) -> tuple[int, int]:
+        clock.advance(seconds)
+        await who.look()
+        return facts.builds, len(signer.signed)
+
+    assert await look(publisher, 0) == (1, 1)
+    assert await look(publisher, 61) == (1, 1)
+    assert await look(publisher, 61) == (1, 1)
+    assert await look(other, 0) == (2, 1)
+    assert await look(other, 3600) == (3, 2)
+    assert await look(publisher, 0) == (4, 2)  # somebody else's is the newest: it is looked at once
+    assert await look(publisher, 61) == (4, 2)
+    async with pool.acquire() as connection, connection.transaction():
+        await marks.mark(connection, Feed.STATUS)
+    assert await look(publisher, 1) == (5, 2)
+
+
+async def test_that_not_everything_fits_is_told_when_it_begins_and_when_it_ends(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "feeds.publish")
+    clock, wholes = FakeClock(), [True, False, False, True]
+
+    async def build(_: Connection, now: datetime) -> Document:
+        return feed_documents.quiet_status().model_copy(update={"as_of": now, "is_complete": wholes.pop(0)})
+
+    publisher = Publisher(pool, Counting(), clock, [Source(Feed.STATUS, build)])
+    told = []
+    while wholes:
+        await publisher.look()
+        clock.advance(61)
+        told.append([(each.levelname, each.getMessage()) for each in caplog.records])
+        caplog.clear()
+    warning = "status: there is more than can be signed at once; the document says that it is not complete"
+    assert told == [[], [("WARNING", warning)], [], [("INFO", "status: the document is complete again")]]
+
+
+async def test_a_try_that_takes_long_is_not_followed_by_the_next_at_once(desk: Desk) -> None:
+    async def slow(content: bytes) -> bytes:  # noqa: ARG001 - it is a signer's
+        desk.clock.advance(10)  # until the signer's deadline
+        raise unavailable()
+
+    desk.signer.sign_document = slow  # type: ignore[method-assign]  # a signer that hangs
+    await desk.look()
+    builds = desk.facts.builds
+    await desk.look(0.9)
+    assert desk.facts.builds == builds
+    await desk.look(0.1)
+    assert desk.facts.builds == builds + 1
 
 
 async def test_a_new_process_does_not_sign_again_what_is_published(desk: Desk) -> None:
@@ -177,7 +232,7 @@ async def test_what_changes_while_it_is_signed_is_published_after_it(desk: Desk)
     assert await desk.said() == "meanwhile"
 
 
-async def test_two_processes_publish_a_change_once(desk: Desk) -> None:
+async def test_two_processes_publish_a_change_once(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     other = a_desk(desk.pool, desk.clock)
     await desk.change("the change")
     both, at_once = asyncio.Event(), []
@@ -196,6 +251,7 @@ async def test_two_processes_publish_a_change_once(desk: Desk) -> None:
     assert at_once[0] == at_once[1]
     assert await desk.pool.fetchval(STORED) == 1
     assert sorted(len(each.told) for each in (desk, other)) == [0, 1]
+    assert not [each for each in caplog.records if each.levelno >= LOUD]  # to give way is no failure
     loser = desk if not desk.told else other
     assert loser.publisher.pending_since(Feed.STATUS) is not None
     await loser.look(1)
@@ -242,7 +298,7 @@ async def test_too_large_a_document_is_an_error_and_the_last_one_stays(
 async def test_a_builder_that_fails_keeps_no_other_feed_back(pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
     bad, good, signer = Facts(broken=ValueError("odd facts")), Facts(), Counting()
 
-    async def incidents(_: Connection, __: datetime) -> BaseModel:
+    async def incidents(_: Connection, __: datetime) -> Document:
         return feed_documents.no_incidents()
 
     publisher = Publisher(

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import html
+import os
+import re
+import subprocess
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import aiohttp
 from aiohttp import web
 
 from feeds import canary_page, peering_page, status_pages
 from feeds.pages import Link, Site, assets
 from feeds.routes import NothingHereError, Route
+from tests.support.api import Caller
+from tests.support.feed_documents import NOW
+from tests.support.published_canaries import Watching
+from tests.support.time import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
 
     from feeds.canary import Watched
+    from feeds.canary_standing import Standing
     from feeds.routes import Handler
     from runtime.clock import Clock
     from runtime.database import Pool
@@ -85,3 +97,60 @@ async def serving(routes: Iterable[Route], *, stream: Handler | None = None) -> 
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+class Away:
+    """A database that is not there."""
+
+    def acquire(self) -> object:
+        raise OSError("away")
+
+
+@dataclass
+class Pages:
+    """The pages, and what they are made of."""
+
+    ask: Caller
+    shelf: Shelf
+    canary: Watching
+    clock: FakeClock
+
+    async def text(self, path: str) -> str:
+        """Return a page as it is read aloud."""
+        answer = await self.ask("GET", path)
+        assert answer.status == 200, path
+        return words(answer.content)
+
+
+def words(page: bytes) -> str:
+    """Return what is read aloud of a page."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.decode())).split())
+
+
+@contextlib.asynccontextmanager
+async def some_pages(held: Shelf, standing: Standing) -> AsyncIterator[Pages]:
+    """Serve all pages but that of the keys, without a database, at an onion service too."""
+    clock, canary = FakeClock(NOW), Watching(standing)
+    pool: Pool = Away()  # type: ignore[assignment]  # never answers
+    site = replace(SITE, onion_location="http://abc.onion")
+    async with serving(all_routes(held, canary, pool, clock, site)) as url, aiohttp.ClientSession() as session:
+        yield Pages(Caller(url, session), held, canary, clock)
+
+
+def shell_lines(page: bytes) -> str:
+    """Return the only lines for a shell that a page has."""
+    [lines] = re.findall(r'<pre class="shell".*?><code>(.*?)</code>', page.decode(), re.DOTALL)
+    return html.unescape(lines)
+
+
+async def in_shell(script: str, folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run lines of a page as a reader does who has the keyring `home`."""
+    return await asyncio.to_thread(
+        subprocess.run,
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env={"GNUPGHOME": str(home), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

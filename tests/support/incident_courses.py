@@ -118,9 +118,21 @@ def any_events() -> st.SearchStrategy[list[Event]]:
     )
 
 
+def every_kind() -> list[Event]:
+    """Return an event of every type and state, of an incident and a maintenance with the same id as one of any."""
+    of_incident, of_maintenance = {"incident_id": "a"}, {"maintenance_id": "a"}
+    return [
+        opened(0, **of_incident),
+        *(updated(status, at, **of_incident) for at, status in enumerate(UPDATES, 1)),
+        resolved(4, **of_incident),
+        scheduled(0, 1, 3, **of_maintenance),
+        *(work(what, at, **of_maintenance) for what, at in (("started", 2), ("completed", 4))),
+    ]
+
+
 @st.composite
 def interleaved(draw: st.DrawFn) -> tuple[list[Event], list[Event]]:
-    """Return events, and the same in another order, some of them several times."""
-    events = draw(any_events())
-    again = draw(st.lists(st.sampled_from(events), max_size=5)) if events else []
+    """Return events, every kind among them, and the same in another order, some of them several times."""
+    events = [*draw(any_events()), *every_kind()]
+    again = draw(st.lists(st.sampled_from(events), max_size=5))
     return events, draw(st.permutations([*events, *again]))

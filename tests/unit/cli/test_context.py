@@ -37,6 +37,10 @@ def test_what_is_not_printable_is_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
+def test_what_is_to_be_kept_is_kept() -> None:
+    assert printable("\ta\r\n", keeps="\t") == "\ta\\r\\n"
+
+
 @given(text=anything)
 def test_whatever_it_is_it_is_one_line_and_harmless(text: str) -> None:
     made = printable(text)

@@ -149,7 +149,7 @@ async def test_the_table_is_aligned_and_shows_no_content() -> None:
         10,
     )
     assert table(entries) == [
-        "0@7   2026-11-01T00:00:00.007Z  schema  events/3@107  1234 bytes  data.a: no\ufffd[2Jumber",
+        "0@7   2026-11-01T00:00:00.007Z  schema  events/3@107  1234 bytes  data.a: no\\x1b[2Jumber",
         "0@10  2026-11-01T00:00:00.010Z  empty   events/3@110     0 bytes  why",
     ]
 
@@ -200,7 +200,7 @@ def test_for_people_a_letter_is_a_page_that_cannot_steer_the_terminal() -> None:
         "header    trace: ff00",
         "value     12 bytes",
         "{",
-        '\t"a": "\ufffd[2',
+        '\t"a": "\\x1b[2',
     ]
     nothing = page(Stored("dead", 0, 1, -1, None, None, ()))
     assert nothing[1:] == [

@@ -93,6 +93,14 @@ def test_a_report_need_not_say_what_was_looked_at_and_may_say_more() -> None:
     assert "region" not in said.model_dump()
 
 
+def test_a_check_may_count_what_has_no_unit() -> None:
+    said = decode(
+        record({**REPORT, "checks": [{"name": "a", "status": "b", "observed_value": 3, "unit": ""}]}), now=NOW
+    )
+    assert isinstance(said, HealthReport)
+    assert [(each.observed_value, each.unit) for each in said.checks] == [(3.0, "")]
+
+
 @pytest.mark.parametrize("component", ["panel", "STO/compute", "Object storage/EU 1", "Umeå/beräkning"])
 def test_a_component_has_a_name_or_a_bastion_and_a_name(component: str) -> None:
     said = decode(record({**REPORT, "component": component}), now=NOW)
@@ -124,7 +132,10 @@ WRONG = [
     (REPORT, {"checks": [{"name": "a", "status": "pass", "observed_value": "1"}]}),
     (REPORT, {"checks": [{"name": "a", "status": "pass", "observed_value": True}]}),
     (REPORT, {"checks": [{"name": "a", "status": "pass", "unit": "m" * 65}]}),
+    (REPORT, {"checks": [{"name": "a", "status": "pass", "unit": "m\u202es"}]}),
     (REPORT, {"checks": [{"name": "a", "status": "pass"}] * (MAX_CHECKS + 1)}),
+    *((REPORT, {"checks": [{"name": name, "status": "pass"}]}) for name in ("", " a", "a ", "n" * 65)),
+    *((REPORT, {"checks": [{"name": "a", "status": word}]}) for word in ("", "pass ", "s" * 65, "a\x00", None)),
     (WINDOW, {"policy": "all"}),
     (WINDOW, {"window_start": "today"}),
     (WINDOW, {"window_seconds": 0}),

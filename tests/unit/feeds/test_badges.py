@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feeds import badges
-from feeds.badges import Badge, svg
+from feeds.badges import MOST, Badge, svg
 from feeds.models import ComponentStatus, Impact
+from feeds.plain_text import weight
 from signer.canary_dates import State
 from tests.support import feed_documents
 
@@ -94,7 +95,7 @@ def test_any_text_makes_a_picture_with_a_title_and_nothing_but_it(label: str, va
     title = root.findtext(f"{SVG}title")
     assert root.attrib["role"] == "img"
     assert root.attrib["aria-label"] == title
-    if label.isprintable() and value.isprintable():
+    if label.isprintable() and value.isprintable() and max(weight(label), weight(value)) <= MOST:
         assert title == f"{' '.join(label.split())}: {' '.join(value.split())}"
     assert {each.tag.removeprefix(SVG) for each in root.iter()} <= {"svg", "title", "rect", "path", "g", "text"}
     allowed = {"role", "aria-label", "aria-hidden", "width", "height", "viewBox", "x", "y", "rx", "d", "fill", "stroke"}
@@ -119,6 +120,47 @@ def test_it_is_small_and_asks_nothing_of_anybody() -> None:
     drawn = svg(badges.overall(feed_documents.status())).decode()
     assert len(drawn) < 1500
     assert re.findall(r"https?://[^\"]*", drawn) == ["http://www.w3.org/2000/svg"]
+
+
+WORSE = [badges.GREEN, badges.BLUE, badges.AMBER, badges.ORANGE, badges.RED]
+
+
+@pytest.mark.parametrize(
+    "colours",
+    [
+        [
+            badges.INDICATORS[each]
+            for each in (Impact.NONE, Impact.MAINTENANCE, Impact.MINOR, Impact.MAJOR, Impact.CRITICAL)
+        ],
+        [badges.WORDS[each][1] for each in ComponentStatus],
+        [badges.STATES[each] for each in (State.CURRENT, State.DUE, State.OVERDUE, State.EXPIRED)],
+    ],
+)
+def test_what_is_worse_looks_worse(colours: list[str]) -> None:
+    places = [WORSE.index(each) for each in colours]
+    assert sorted(set(places)) == places
+    assert WORSE[places[-1]] == badges.RED
+
+
+@pytest.mark.parametrize("state", [State.CHANGED, State.INVALID, State.REVOKED, State.MISSING])
+def test_a_canary_that_is_not_to_be_relied_on_is_red(state: State) -> None:
+    assert badges.STATES[state] == badges.RED
+
+
+@pytest.mark.parametrize(("text", "expected"), [("a", 7), ("a\u0301", 7), ("il", 9), ("mm", 19), ("\u754c\u754c", 22)])
+def test_a_text_has_the_room_its_letters_take(text: str, expected: int) -> None:
+    root = ET.fromstring(svg(Badge(text, "up", badges.GREEN)))  # noqa: S314 - our own
+    assert next(root.iter(f"{SVG}text")).attrib["textLength"] == str(expected)
+
+
+def test_a_long_name_makes_no_long_picture() -> None:
+    root = ET.fromstring(svg(Badge("name " * 1000, "up", badges.GREEN)))  # noqa: S314 - our own
+    assert int(root.attrib["width"]) < 800
+    assert root.attrib["aria-label"].endswith("name…: up")
+
+
+def test_a_name_turns_nothing_around() -> None:
+    assert b"<title>evil: down</title>" in svg(Badge("\u202eevil", "down", badges.RED))
 
 
 def test_what_looks_like_markup_is_text() -> None:

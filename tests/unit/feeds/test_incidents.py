@@ -19,6 +19,7 @@ from tests.support.incident_courses import (
     UPDATES,
     any_events,
     course,
+    every_kind,
     interleaved,
     minute,
     opened,
@@ -239,6 +240,14 @@ def test_both_lists_have_the_newest_first() -> None:
     incidents, maintenances = fold(rows(*events))
     assert [each.id for each in incidents] == ["c", "b", "a", "d"]
     assert [each.id for each in maintenances] == ["c", "b", "a"]
+
+
+def test_what_is_interleaved_is_of_every_type_and_every_state() -> None:
+    about = {name for name in CATALOGUE if name.startswith(("incident.", "maintenance."))}
+    assert {each.type for each in every_kind()} == about
+    stored = rows(*every_kind())
+    assert {row.status for row in stored if row.kind == "incident"} == set(IncidentStatus)
+    assert {row.status for row in stored if row.kind == "maintenance"} == set(STATES.values()) & set(MaintenanceStatus)
 
 
 @given(interleaved())

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 
 from feeds import incidents
-from feeds.incidents import MOST_BYTES, MOST_ENTRIES, Row, build
+from feeds.incidents import LONGEST_SHARE, MOST_ENTRIES, Row, build, fold
 from feeds.models import Incident, IncidentsDocument, Maintenance
+from feeds.room import MOST_BYTES, size
 from signer.canonical import canonical
 from signer.protocol import MAX_CONTENT
 from tests.support.incident_courses import any_events, interleaved, opened, resolved, rows, scheduled, updated, work
@@ -24,7 +25,7 @@ LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def document(stored: list[Row], now: datetime = NOW) -> IncidentsDocument:
-    return build(stored, provider="NordBastion", now=now)
+    return build(*fold(stored), provider="NordBastion", now=now)
 
 
 def content(made: IncidentsDocument) -> bytes:
@@ -101,13 +102,13 @@ def test_the_size_of_an_entry_is_that_of_its_canonical_bytes(events: list[Event]
     made = document(rows(*events))
     entries: list[Incident | Maintenance] = [*made.incidents, *made.maintenances]
     for entry in entries:
-        assert incidents._size(entry) == len(canonical(entry.model_dump(mode="json"))) + 1
+        assert size(entry) == len(canonical(entry.model_dump(mode="json"))) + 1
 
 
 @pytest.mark.parametrize("body", ['\x01\x7f"\\/\b\f\n\r\t', "é字\U0001f600\u2028\ufffd", "plain"])
 def test_that_is_so_for_every_character(body: str) -> None:
     [entry] = document(rows(opened(0, body=body, title=body))).incidents
-    assert incidents._size(entry) == len(canonical(entry.model_dump(mode="json"))) + 1
+    assert size(entry) == len(canonical(entry.model_dump(mode="json"))) + 1
 
 
 def test_what_is_open_is_there_however_old_and_of_the_rest_the_newest() -> None:
@@ -136,18 +137,18 @@ def test_more_open_ones_than_there_may_be_are_there_nevertheless() -> None:
 
 def test_of_large_ones_as_many_as_fit_are_there() -> None:
     made = document([*many(60, body="x" * 20_000, updates=4), *many(1, first=90, is_open=True)])
-    size, one = len(content(made)), incidents._size(made.incidents[-1])
-    assert MOST_BYTES - one < size <= MOST_BYTES
+    taken, one = len(content(made)), size(made.incidents[-1])
+    assert MOST_BYTES - one < taken <= MOST_BYTES
     assert made.incidents[0].id == "inc_00090"
     assert [each.id for each in made.incidents[1:]] == [f"inc_{59 - n:05}" for n in range(len(made.incidents) - 1)]
     assert not made.is_complete
 
 
 def test_bytes_are_counted_to_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = many(3)
+    stored = many(30)
     # the brackets of a list hold one comma less than it has entries, and `true` is a letter shorter than `false`
-    size = len(content(document(stored)))
-    for most, is_complete in ((size + 2, True), (size, False)):
+    taken = len(content(document(stored)))
+    for most, is_complete in ((taken + 2, True), (taken, False)):
         monkeypatch.setattr(incidents, "MOST_BYTES", most)
         made = document(stored)
         assert made.is_complete is is_complete
@@ -162,6 +163,20 @@ def test_open_ones_that_are_too_large_lose_their_oldest_updates() -> None:
     newest = made.incidents[1].updates
     assert newest[0].created_at == made.incidents[1].updated_at
     assert newest[-1].created_at > made.incidents[1].created_at
+    assert not made.is_complete
+
+
+def test_a_long_story_that_is_over_loses_its_oldest_updates_and_not_the_others() -> None:
+    stored = [*many(20), *many(1, first=50, body="x" * 20_000, updates=1_100)]
+    made = document(stored)
+    assert [each.id for each in made.incidents] == ["inc_00050", *(f"inc_{19 - n:05}" for n in range(20))]
+    longest = made.incidents[0]
+    assert (len(longest.updates), longest.updates[0].status, longest.resolved_at) == (
+        10,
+        "resolved",
+        longest.updated_at,
+    )
+    assert size(longest) <= MOST_BYTES // LONGEST_SHARE
     assert not made.is_complete
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from feeds.peering_page import LINES, answer, network, values
+from feeds.peering_page import LINES, answer, of, values
 from tests.support import feed_documents as made
 
 RECORD = made.peering(250)
@@ -24,13 +24,13 @@ RECORD = made.peering(250)
     ],
 )
 def test_a_question_is_a_prefix_or_an_address(asked: str, expected: str | None) -> None:
-    found = network(asked)
+    found = of(asked)
     assert (found and str(found)) == expected
 
 
 def test_an_answer_tells_apart_why_a_prefix_is_in_it() -> None:
-    exact, inside = network("185.240.1.0/24"), network("185.240.1.7")
-    around = network("185.240.0.0/22")
+    exact, inside = of("185.240.1.0/24"), of("185.240.1.7")
+    around = of("185.240.0.0/22")
     assert exact is not None
     assert inside is not None
     assert around is not None

@@ -108,8 +108,9 @@ def test_what_is_declared_is_there_before_anything_has_reported() -> None:
 
 
 def test_what_reports_without_being_declared_comes_last_below_its_bastion() -> None:
-    facts = reported(STO_dns=UP, REK_compute=SLOW, billing=UP, panel=UP)
+    facts = reported(STO_dns=UP, REK_compute=SLOW, billing=UP, panel=UP, HEL_compute=UP)
     document = built(facts)
+    assert {each.name for each in document.components[:4]} == {"Compute", "Network", "Control panel"}
     assert [(each.id, each.name, each.group) for each in document.components[4:]] == [
         ("REK/compute", "compute", "REK"),
         ("STO/dns", "dns", "STO"),
@@ -315,6 +316,18 @@ def test_reports_within_the_hour_change_nothing_while_all_stays_as_it_is() -> No
 def test_it_is_as_of_the_hour_or_of_the_latest_update(minutes: int, expected: datetime) -> None:
     said = [incident(Impact.NONE, [], IncidentStatus.RESOLVED, minutes=minutes)]
     assert built(NOTHING, said).as_of == expected
+
+
+def test_it_is_as_of_the_latest_word_about_maintenance_too_to_the_second() -> None:
+    late = NOW - timedelta(minutes=10)
+    said = [
+        (NOW - timedelta(days=3), MaintenanceStatus.SCHEDULED, "Soon."),
+        (late, MaintenanceStatus.COMPLETED, "Done."),
+    ]
+    over = feed_documents.maintenance("mnt_1", "Work", [], NOW - timedelta(hours=2), 4, said)
+    assert built(NOTHING, [incident(Impact.NONE, [], IncidentStatus.RESOLVED)], [over]).as_of == late
+    within = HOUR + timedelta(minutes=5, seconds=7, microseconds=9)
+    assert status.as_of([], within) == HOUR
 
 
 def test_it_takes_any_zone_and_says_utc() -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from feeds import status_pages
 from feeds.models import ComponentStatus, Impact
 from feeds.pages.numbered import page_number, page_of, pages
 from feeds.routes import NothingHereError
-from feeds.status_pages import find, full_names, grouped, is_stale, lines, months, overview
+from feeds.status_pages import find, fitting, full_names, grouped, is_stale, lines, months, overview
 from tests.support import feed_documents as made
 
 if TYPE_CHECKING:
@@ -87,6 +88,37 @@ def test_components_are_called_by_their_group_and_name() -> None:
     names = full_names(STATUS)
     assert (names["STO/compute"], names["panel"]) == ("Stockholm Compute", "Control panel")
     assert full_names(None) == {}
+
+
+def test_every_component_is_shown_and_drawn_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown() -> list[bool]:
+        return [row.bars is not None for _, rows in grouped(STATUS) for row in rows]
+
+    assert shown() == [True] * len(STATUS.components)
+    # Stockholm's first, one run before and one after its outage: a frame, three runs and a day with trouble.
+    first = status_pages.FRAME + 3 * status_pages.RUN + status_pages.TROUBLE
+    second = status_pages.FRAME + status_pages.RUN
+    monkeypatch.setattr(status_pages, "DRAWN", first + second)
+    assert shown() == [True, True] + [False] * (len(STATUS.components) - 2)
+    monkeypatch.setattr(status_pages, "DRAWN", first + second - 1)
+    assert shown() == [True] + [False] * (len(STATUS.components) - 1)
+    monkeypatch.setattr(status_pages, "COMPONENTS", 5)
+    assert (len(shown()), overview(STATUS, None, NOW)["unshown"]) == (5, len(STATUS.components) - 5)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ([], 0),
+        ([1] * 99, 99),
+        ([1] * 101, 100),
+        ([20_000, 20_000], 2),
+        ([20_000, 20_000, 1], 2),
+        ([1_000_000, 1_000_000, 1], 2),
+    ],
+)
+def test_an_incident_tells_as_many_updates_as_there_is_room_for(lengths: list[int], expected: int) -> None:
+    assert fitting([made.OPEN.updates[0].model_copy(update={"body": "x" * each}) for each in lengths]) == expected
 
 
 def test_an_incident_and_a_maintenance_of_one_id_are_two_things() -> None:

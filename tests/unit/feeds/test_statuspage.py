@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feeds.incidents import build
+from feeds.incidents import build, fold
 from feeds.models import (
     Component,
     ComponentStatus,
@@ -51,7 +51,7 @@ def answers(
 
 def said(*events: Event) -> dict[str, dict[str, Any]]:
     """Return every answer after these events."""
-    return answers(build(rows(*events), provider="NordBastion", now=NOW))
+    return answers(build(*fold(rows(*events)), provider="NordBastion", now=NOW))
 
 
 def test_there_is_an_answer_for_every_path() -> None:
@@ -172,7 +172,7 @@ def test_an_incident_is_told_in_full() -> None:
     network = next(each for each in answers()["components.json"]["components"] if each["description"] == "HEL/network")
     own_id = identifier("incident", "inc_2026_1107")
     assert made.pop("incident_updates")[1] == {
-        "id": build(rows(*course("monitoring@28")), provider="p", now=NOW).incidents[0].updates[0].id,
+        "id": build(*fold(rows(*course("monitoring@28"))), provider="p", now=NOW).incidents[0].updates[0].id,
         "status": "monitoring",
         "body": "monitoring at 28.0",
         "incident_id": own_id,
@@ -352,7 +352,7 @@ def test_whatever_happens_a_strict_client_reads_every_answer(
 ) -> None:
     components = [each.model_copy(update={"status": status, "days": each.days[-2:]}) for each in QUIET.components]
     answers(
-        build(rows(*events), provider="NordBastion", now=NOW),
+        build(*fold(rows(*events)), provider="NordBastion", now=NOW),
         QUIET.model_copy(update={"indicator": indicator, "components": components}),
     )
 

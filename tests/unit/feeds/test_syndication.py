@@ -145,33 +145,6 @@ def test_whatever_is_written_is_shown_as_it_is_and_nothing_of_it_is_markup(
     assert entry.title == (line(title) or "Incident inc_2026_1120")
 
 
-@given(st.text())
-def test_plain_text_keeps_what_can_be_printed(text: str) -> None:
-    kept = [each for each in "".join(text.split()) if each.isprintable()]
-    for made in (line(text), lines(text)):
-        left = [each for each in "".join(made.split()) if each.isprintable()]
-        assert left == [each for each in kept if each not in "\ufffe\uffff"]
-        assert made == made.strip()
-    assert "\n" not in line(text)
-    assert lines(lines(text)) == lines(text)
-
-
-@pytest.mark.parametrize(
-    ("given_text", "in_lines", "in_one"),
-    [
-        ("a\r\nb\rc\nd", "a\nb\nc\nd", "a b c d"),
-        ("a\x85b\u2028c\u2029d\x0be\x0cf", "a\nb\nc\nd\ne\nf", "a b c d e f"),
-        ("a\x00\x07\x1b[31m\x7f\x9bb", "a[31mb", "a[31mb"),
-        ("a\ud800b\ufffec\uffff", "abc", "abc"),
-        ("  a\n\n  b\t c \n", "a\n\n  b\t c", "a b c"),
-        ("\x00", "", ""),
-    ],
-)
-def test_text_has_line_ends_of_one_kind_and_no_control_characters(given_text: str, in_lines: str, in_one: str) -> None:
-    assert lines(given_text) == in_lines
-    assert line(given_text) == in_one
-
-
 def test_a_body_keeps_its_paragraphs_and_its_lines() -> None:
     update = OPEN.updates[0].model_copy(update={"body": "One <b>&\nstill one.\n\n \n\nTwo."})
     (entry,) = newest(of([OPEN.model_copy(update={"updates": [update]})]), SITE)
