@@ -109,12 +109,17 @@ async def cancel(*tasks: asyncio.Task[object]) -> None:
 
 
 async def side_by_side(one: Awaitable[T], other: Awaitable[S]) -> tuple[T, S]:
-    """Do both at once; return what they return. Raises what either raises, once both have ended."""
+    """Do both at once; return what they return. Raises what either raises, once both have ended.
+
+    When this is cancelled both are, and they have the time they need to put away what they began.
+    """
     tasks = (asyncio.ensure_future(one), asyncio.ensure_future(other))
     try:
         await asyncio.wait(tasks)
     finally:
-        await cancel(*tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
     return tasks[0].result(), tasks[1].result()
 
 

@@ -208,5 +208,6 @@ async def test_the_old_server_is_one_that_an_old_client_can_talk_to(authority: A
         writer.write(b"hello")
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
         writer.close()
-        await writer.wait_closed()
+        with contextlib.suppress(ConnectionError):  # the server has hung up by then, or not
+            await writer.wait_closed()
     assert server.requests == [b"hello"]

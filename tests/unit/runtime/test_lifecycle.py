@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from runtime import lifecycle
-from runtime.lifecycle import UnreachableError, first_of, reason_of, stop_on_signals, until_reachable
+from runtime.lifecycle import UnreachableError, first_of, reason_of, side_by_side, stop_on_signals, until_reachable
 
 ADDRESS = "db.example:5432/heliograph"
 
@@ -141,3 +141,26 @@ async def test_a_signal_says_stop_and_the_next_one_is_the_system_s_again(number:
 
 def test_the_exit_codes_are_the_contracts() -> None:
     assert (lifecycle.EXIT_DONE, lifecycle.EXIT_FAILED, lifecycle.EXIT_USAGE) == (0, 1, 2)
+
+
+async def test_what_is_cut_off_has_the_time_it_needs_to_put_away_what_it_began() -> None:
+    begun, may_end, put_away = asyncio.Event(), asyncio.Event(), []
+
+    async def work(name: str) -> None:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()
+            put_away.append(name)
+
+    both = asyncio.ensure_future(side_by_side(work("one"), work("other")))
+    await begun.wait()
+    both.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not both.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await both
+    assert sorted(put_away) == ["one", "other"]
