@@ -146,6 +146,7 @@ class _Served:
         self._clock = clock
         self._history_url = history_url
         self._view: _View | None = None
+        self._just_now: tuple[int, Standing, Stored] | None = None
         self._files: tuple[Published, Mapping[str, Fixed]] | None = None
         self._turns = asyncio.Semaphore(CONNECTIONS)
 
@@ -153,9 +154,14 @@ class _Served:
         return self.stored_view().answer(request)
 
     def stored_view(self) -> Stored:
-        """Return the view; how long it may be kept is counted from now."""
+        """Return the view; how long it may be kept is counted from now, in seconds. A canary's dates are whole ones."""
+        standing, second = self._watch.standing, int(self._clock.unix())
+        if self._just_now is None or self._just_now[0] != second or self._just_now[1] is not standing:
+            self._just_now = second, standing, self._stored_view(standing)
+        return self._just_now[2]
+
+    def _stored_view(self, standing: Standing) -> Stored:
         now, kept = self._clock.now(), self._view
-        standing = self._watch.standing
         if kept is None or kept.standing is not standing or kept.state is not standing.state(now):
             kept = self._view = self._made(standing, now)
         age = canary.max_age(kept.ends, now)
