@@ -67,7 +67,10 @@ class _Said(BaseModel):
 
 
 class RateLimitWindow(_Said):
-    """How many requests a policy let through and turned away in a window that began at `window_start` (UTC)."""
+    """How many requests a policy let through and turned away in a window that began at `window_start` (UTC).
+
+    `instance` tells apart the processes that count: two of them have the same windows, with other numbers in them.
+    """
 
     type: Literal["ratelimit.window"]
     policy: Policy
@@ -75,6 +78,7 @@ class RateLimitWindow(_Said):
     window_seconds: Annotated[int, Field(ge=1, le=MAX_WINDOW_SECONDS)]
     allowed: Count
     limited: Count
+    instance: Name | None = None
 
     @property
     def moment(self) -> datetime:

@@ -90,7 +90,14 @@ def telemetry() -> dict[str, Json]:
             "window_seconds": {"type": "integer", "minimum": 1, "maximum": telemetry_records.MAX_WINDOW_SECONDS},
             "allowed": TOTAL,
             "limited": TOTAL,
-        }
+            "instance": {
+                "type": ["string", "null"],
+                "minLength": 1,
+                "maxLength": telemetry_records.MAX_NAME_CHARS,
+                "description": "The process that counted; needed where there are several. Random, anew at each start.",
+            },
+        },
+        optional=("instance",),
     )
     check = parts.open_to_more(
         {
@@ -125,6 +132,7 @@ def telemetry() -> dict[str, Json]:
                         "window_seconds": 60,
                         "allowed": 41_210,
                         "limited": 17,
+                        "instance": "5f0c1a9be2d47386",
                     }
                 }
             ],

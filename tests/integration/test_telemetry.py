@@ -17,12 +17,14 @@ from consumers.broker import Outgoing, Partition
 from consumers.deadletters import DeadLetterLimit, DeadLetters, TooManyDeadLettersError
 from consumers.metrics import ConsumerMetrics
 from consumers.reader import open_reader
-from consumers.telemetry import decode
+from consumers.telemetry import RateLimitWindow, decode
 from feeds import component_facts
 from feeds.component_days import Reported
 from feeds.component_facts import ComponentFacts
 from feeds.models import ComponentStatus
+from feeds.status import Declared
 from publisher import telemetry
+from publisher.ratelimit_windows import KEPT, MARGIN, RateLimitWindows
 from publisher.telemetry import open_telemetry
 from tests.support.fake_broker import FakeBroker
 from tests.support.time import FakeClock
@@ -168,6 +170,16 @@ async def test_what_is_read_twice_is_the_same_facts(walk: Walk) -> None:
     assert sum(facts.days["STO/compute"][NOW.date()]) == 5
 
 
+async def test_a_window_that_is_read_twice_counts_once(walk: Walk) -> None:
+    counted: list[tuple[str, int, int]] = []
+    walk.handlers.append(RateLimitWindows(walk.clock, lambda *said: counted.append(said)))
+    walk.append(window(), window(policy="auth"), window(), window(instance="a"))
+    walk.broker.failing_commits = 2
+    await walk.run()
+    assert walk.seen.count("ratelimit.window") > 4
+    assert sorted(counted) == [("auth", 5, 1), ("read", 5, 1), ("read", 5, 1)]
+
+
 async def test_a_handlers_failure_rolls_all_of_them_back_and_is_tried_again(walk: Walk) -> None:
     tries: list[int] = []
 
@@ -193,6 +205,7 @@ class Opened:
         self.producer = producer
         self.clock = FakeClock(NOW)
         self.metrics = ConsumerMetrics(CollectorRegistry())
+        self.registry = CollectorRegistry()
         self.handled = asyncio.Event()
 
     async def told(self, _: Connection, records: Sequence[Telemetry]) -> Any:
@@ -204,13 +217,16 @@ class Opened:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[telemetry.TelemetryIntake]:
         stop = asyncio.Event()
+        self.registry = CollectorRegistry()
         async with contextlib.AsyncExitStack() as stack:
             opened = open_telemetry(
                 self.settings,
                 pool=self.pool,
+                declared=Declared(),
                 handlers=[ComponentFacts(self.clock), self.told],
                 dead_letters=DeadLetters(self.producer, self.settings.kafka_topic_dead_letters),
                 metrics=self.metrics,
+                registry=self.registry,
                 clock=self.clock,
             )
             stack.push_async_callback(opened.consumer.stop)
@@ -234,11 +250,28 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
         await producer.stop()
 
 
+async def forget_and_read(opened: Opened, made: telemetry.TelemetryIntake) -> None:
+    """Do the chores once, with a window that is too old, and see that they did something."""
+    async with opened.pool.acquire() as connection:
+        old = RateLimitWindow.model_validate_json(window())
+        await RateLimitWindows(opened.clock, lambda *_: None)(connection, [old])
+        opened.clock.advance((KEPT + MARGIN).total_seconds() + 120)
+        for chore in made.chores:
+            await chore.work()
+        assert await connection.fetchval("SELECT count(*) FROM ratelimit_windows") == 0
+    labels = {"component": "STO/compute"}
+    assert (
+        opened.registry.get_sample_value("compute_api_last_report_timestamp_seconds", labels) == NOW.timestamp() - 120
+    )
+
+
 async def test_it_reads_its_topic_in_a_group_of_its_own(opened: Opened) -> None:
     await opened.produce(b"no JSON", report("degraded_performance"))
     async with opened.running() as made, asyncio.timeout(PATIENCE):
         await opened.handled.wait()
-        assert made.consumer._client._group_id == f"{opened.settings.kafka_group}-telemetry"
+        await forget_and_read(opened, made)
+        assert isinstance(made.consumer._client, broker.KafkaConsumer)
+        assert made.consumer._client._client._group_id == f"{opened.settings.kafka_group}-telemetry"
     async with opened.pool.acquire() as connection:
         facts = await component_facts.read(connection, NOW.date())
     assert facts.latest["STO/compute"].status is ComponentStatus.DEGRADED_PERFORMANCE
