@@ -26,7 +26,8 @@ from aiokafka.errors import (
     for_code,
 )
 
-from runtime.lifecycle import reason_of, until_reachable
+from consumers.progress import Sight
+from runtime.lifecycle import close_within, reason_of, until_reachable
 from runtime.settings import SettingsError, variable
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ FETCH_WAIT_MS = 20
 READ_WAIT_MS = 250
 #: Room for a record that is refused as too large and still has to reach the dead letters.
 PRODUCER_MAX_BYTES = 32 * 1024 * 1024
+
+#: Seconds each part of a client that may be stuck gets to end.
+ABANDON_SECONDS = 3.0
 
 CLEANUP_POLICY = "cleanup.policy"
 
@@ -171,6 +175,32 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
                 lags[Partition(where.topic, where.partition)] = max(0, high - state.position)
         return lags
 
+    def sights(self) -> Mapping[Partition, Sight] | None:
+        """Return what is seen of each assigned partition without asking anybody; None while the group is joined."""
+        subscriptions = self._client._subscription  # noqa: SLF001 - as above; and nothing public tells whether records wait
+        if subscriptions.reassignment_in_progress:
+            return None
+        seen = {}
+        for where in subscriptions.assigned_partitions():
+            state = subscriptions.subscription.assignment.state_value(where)
+            position = state.position if state.has_valid_position else None
+            has_records = where in self._client._fetcher._records  # noqa: SLF001 - as above
+            seen[Partition(where.topic, where.partition)] = Sight(position, state.timestamp, has_records)
+        return seen
+
+    async def ends(self) -> Mapping[Partition, int]:
+        """Ask the broker where the assigned partitions end; the embedded one names its last batch's beginning."""
+        found = await self._client.end_offsets(self._client.assignment())
+        return {Partition(where.topic, where.partition): end for where, end in found.items()}
+
+    async def abandon(self) -> None:
+        """Stop a client that may be stuck: whatever of it does not end in time is cut off, and the rest still ended."""
+        await close_within(ABANDON_SECONDS, self._client.stop)
+        coordinator, fetcher = self._client._coordinator, self._client._fetcher  # noqa: SLF001 - cut off, stop() leaves them running
+        parts = [coordinator._stop_heartbeat_task] if coordinator else []  # noqa: SLF001 - as above
+        for part in (*parts, *([fetcher.close] if fetcher else ()), self._client._client.close):  # noqa: SLF001 - as above
+            await close_within(ABANDON_SECONDS, part)
+
 
 class KafkaProducer:
     """A producer on a real broker."""
@@ -205,7 +235,15 @@ class KafkaProducer:
             raise RecordTooLargeError(str(error)) from None
 
 
-async def start_patiently(client: KafkaConsumer | KafkaProducer, settings: Settings) -> None:
+class Startable(Protocol):
+    """A client that connects when it is told to."""
+
+    async def start(self) -> None:
+        """Connect; may be called again after it raised."""
+        ...
+
+
+async def start_patiently(client: Startable, settings: Settings) -> None:
     """Start `client`, waiting up to `startup_timeout` for a broker that is not up yet."""
     await until_reachable(
         "Kafka",

@@ -13,6 +13,7 @@ offset is skipped; *too many invalid* halts the consumer with nothing committed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -63,6 +64,8 @@ Admit = Callable[["Connection", Sequence[D]], Awaitable[Sequence[D]]]
 #: Called with what was admitted, inside the batch's transaction; what it returns is called once that is committed.
 HandlerOf = Callable[["Connection", Sequence[D]], Awaitable[AfterCommit | None]]
 Handler = HandlerOf[Event]
+#: Surrounds the handling of what could be decoded; yields it, where it is traced under another parent.
+Traced = Callable[[Sequence[tuple["Record", D]]], contextlib.AbstractContextManager[Sequence[tuple["Record", D]]]]
 #: Called before each poll; returns how many records the next hop can take.
 Appetite = Callable[[], Awaitable[int]]
 
@@ -82,6 +85,7 @@ class Loop(Generic[D]):
         limit: DeadLetterLimit,
         metrics: ConsumerMetrics,
         appetite: Appetite,
+        traced: Traced[D] = contextlib.nullcontext,
     ) -> None:
         """Take everything that does I/O or remembers from outside."""
         self._consumer = consumer
@@ -93,7 +97,10 @@ class Loop(Generic[D]):
         self._limit = limit
         self._metrics = metrics
         self._appetite = appetite
+        self._traced = traced
         self._reported: set[Partition] = set()
+        #: Why records are not handled, once trying again has not helped for a while; empty otherwise.
+        self.trouble = ""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`; raises `TooManyDeadLettersError` when the limit is passed, nothing else.
@@ -108,7 +115,7 @@ class Loop(Generic[D]):
                 self._report_lag()
                 if batch:
                     await self._process(batch)
-                pause = FIRST_PAUSE
+                pause, self.trouble = FIRST_PAUSE, ""
             except TooManyDeadLettersError:
                 raise
             except Exception as error:  # whatever a handler, the database or the broker raises is worth a retry
@@ -119,12 +126,14 @@ class Loop(Generic[D]):
                 self._consumer.rewind(_first_offsets(batch))
                 await first_of(stop, pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
+                self.trouble = reason_of(error) if pause == LONGEST_PAUSE else ""
 
     async def _process(self, batch: Sequence[Record]) -> None:
         """Take one batch through every step, in order."""
         valid, rejected = self._sort(batch)
         self._limit.check(total=len(batch), bad=len(rejected))
-        fresh, refused = await self._handle(valid)
+        with self._traced(valid) as handled:
+            fresh, refused = await self._handle(handled)
         bad = [*rejected, *refused]
         if bad:
             self._limit.check(total=len(batch), bad=len(bad))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import orjson
 import pytest
 from aiohttp import web
@@ -13,11 +14,14 @@ from prometheus_client import CollectorRegistry, Counter, disable_created_metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
+from migrations import runner
+from publisher import readiness
 from publisher.admin import admin_app
 from publisher.api.app import health_routes
 from publisher.delivery.outcome import Result
-from publisher.health import Health
+from publisher.health import Health, Observed, Status
 from publisher.metrics import PublisherMetrics
+from runtime.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,7 +43,7 @@ async def asking(app: web.Application) -> AsyncIterator[Client]:
 @pytest.fixture
 def reasons() -> dict[str, str]:
     """What is wrong, by check; tests put it there."""
-    return {"database": "", "intake": ""}
+    return {"database:responseTime": "", "intake:progress": ""}
 
 
 @pytest.fixture
@@ -79,10 +83,20 @@ async def public(health: Health) -> AsyncIterator[Client]:
         yield client
 
 
-async def _get(client: Client, path: str) -> tuple[int, dict[str, object]]:
+async def _get(client: Client, path: str) -> tuple[int, dict[str, Any]]:
     response = await client.get(path)
     assert response.content_type == "application/health+json"
     return response.status, orjson.loads(await response.read())
+
+
+async def _checks(client: Client, path: str) -> tuple[int, str, dict[str, tuple[str, str | None]]]:
+    """Return what the operator is told: code, status, and of each check status and output."""
+    code, document = await _get(client, path)
+    return (
+        code,
+        document["status"],
+        {name: (each["status"], each.get("output")) for name, [each] in document["checks"].items()},
+    )
 
 
 # --- metrics ---------------------------------------------------------------------------------------------------------
@@ -120,34 +134,81 @@ async def test_metrics_are_those_of_the_moment(admin: Client, registry: Collecto
 # --- admin health ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/readyz", "/startupz", "/health"])
+@pytest.mark.parametrize("path", ["/readyz", "/health"])
 async def test_all_is_well(admin: Client, path: str) -> None:
-    assert await _get(admin, path) == (
-        200,
-        {"status": "pass", "checks": {"database": [{"status": "pass"}], "intake": [{"status": "pass"}]}},
-    )
+    passed = {"database:responseTime": ("pass", None), "intake:progress": ("pass", None)}
+    assert await _checks(admin, path) == (200, "pass", passed)
 
 
-@pytest.mark.parametrize("path", ["/readyz", "/startupz", "/health"])
+@pytest.mark.parametrize("path", ["/readyz", "/health"])
 async def test_one_failed_check_is_a_503_that_says_which_and_why(
     admin: Client, path: str, reasons: dict[str, str]
 ) -> None:
-    reasons["database"] = REASON
-    assert await _get(admin, path) == (
-        503,
-        {
-            "status": "fail",
-            "checks": {"database": [{"status": "fail", "output": REASON}], "intake": [{"status": "pass"}]},
-        },
-    )
-    reasons["database"] = ""
+    reasons["database:responseTime"] = REASON
+    failed = {"database:responseTime": ("fail", REASON), "intake:progress": ("pass", None)}
+    assert await _checks(admin, path) == (503, "fail", failed)
+    reasons["database:responseTime"] = ""
     assert (await _get(admin, path))[0] == 200
 
 
-async def test_liveness_is_the_event_loop_alone(admin: Client, public: Client, reasons: dict[str, str]) -> None:
-    reasons["database"] = REASON
-    assert await _get(admin, "/livez") == (200, {"status": "pass"})
+async def test_a_warning_is_told_and_the_process_is_ready(admin: Client, public: Client, health: Health) -> None:
+    async def impaired() -> None:
+        raise ConnectionError(REASON)
+
+    health.add("signer:responseTime", impaired, otherwise=Status.WARN)
+    code, status, checks = await _checks(admin, "/readyz")
+    assert (code, status, checks["signer:responseTime"]) == (200, "warn", ("warn", REASON))
+    assert await _get(public, "/health/ready") == (200, {"status": "warn"})
+
+
+async def test_liveness_is_the_event_loop_alone(
+    admin: Client, public: Client, health: Health, reasons: dict[str, str]
+) -> None:
+    reasons["database:responseTime"] = REASON
+    assert await _checks(admin, "/livez") == (200, "pass", {})
+    late = [0.1]
+    health.watch_loop(lambda: Observed(late[0], "s"), limit=10.0)
+    assert await _checks(admin, "/livez") == (200, "pass", {"eventLoop:lag": ("pass", None)})
     assert await _get(public, "/health/live") == (200, {"status": "pass"})
+    late[0] = 12.34
+    stuck = {"eventLoop:lag": ("fail", "the event loop was busy for 12.3 s")}
+    assert await _checks(admin, "/livez") == (503, "fail", stuck)
+    assert await _get(public, "/health/live") == (503, {"status": "fail"})
+
+
+async def test_startup_is_over_once_and_for_all(admin: Client, health: Health, reasons: dict[str, str]) -> None:
+    starting = {"service:startup": ("fail", "the service is starting")}
+    assert await _checks(admin, "/startupz") == (503, "fail", starting)
+    health.started()
+    reasons["database:responseTime"] = REASON
+    assert await _checks(admin, "/startupz") == (200, "pass", {})
+
+
+async def test_no_cache_keeps_what_the_operator_is_told(admin: Client) -> None:
+    for path in ("/livez", "/readyz", "/startupz", "/health"):
+        assert (await admin.get(path)).headers["Cache-Control"] == "no-store"
+
+
+# --- the checks on real parts ----------------------------------------------------------------------------------------
+
+
+async def test_the_database_is_asked_for_an_answer_and_for_its_schema(dsn: str) -> None:
+    health, clock = Health(), SystemClock()
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
+        readiness.watch_database(health, pool, clock)
+        found = (await health.report()).findings
+        assert {name: each.status for name, each in found.items()} == {
+            "database:responseTime": "pass",
+            "database:migration": "pass",
+        }
+        assert found["database:migration"].observed == (runner.head(), None)
+        for version, status in (("0001", "fail"), ("9999", "pass")):  # a later release's schema is fit for this one
+            await pool.execute("UPDATE alembic_version SET version_num = $1", version)
+            migration = (await health.report()).findings["database:migration"]
+            assert (migration.status, migration.observed) == (status, (version, None))
+            assert ("heliograph migrate" in migration.output) is (status == "fail")
+        await pool.execute("DROP TABLE alembic_version")
+        assert (await health.report()).findings["database:migration"].observed == ("none", None)
 
 
 # --- public health ---------------------------------------------------------------------------------------------------
@@ -156,7 +217,7 @@ async def test_liveness_is_the_event_loop_alone(admin: Client, public: Client, r
 @pytest.mark.parametrize("path", ["/health", "/health/ready"])
 async def test_the_public_gets_the_status_and_nothing_else(public: Client, path: str, reasons: dict[str, str]) -> None:
     assert await _get(public, path) == (200, {"status": "pass"})
-    reasons["intake"] = REASON
+    reasons["intake:progress"] = REASON
     assert await _get(public, path) == (503, {"status": "fail"})
 
 

@@ -6,9 +6,14 @@ import asyncio
 
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 
-from publisher import health
-from publisher.health import Health, Report
+from publisher import VERSION, health
+from publisher.health import CheckError, ComponentType, Health, Observed, Report, Status
+from publisher.health_metrics import HealthMetrics
+from tests.support.time import FakeClock
+
+NOW = "2026-11-01T00:00:00.000Z"
 
 
 async def _well() -> None:
@@ -25,16 +30,26 @@ async def _hangs() -> None:
 
 async def test_no_checks_is_a_pass() -> None:
     report = await Health().report()
-    assert (report.status, report.http_status, dict(report.reasons)) == ("pass", 200, {})
+    assert (report.status, report.http_status, report.reasons) == ("pass", 200, {})
 
 
 async def test_every_check_is_named_and_one_failure_is_a_failure() -> None:
     checks = Health()
-    checks.add("database", _well)
-    checks.add("intake", _ill)
+    checks.add("database:responseTime", _well)
+    checks.add("intake:progress", _ill)
     report = await checks.report()
     assert (report.status, report.http_status) == ("fail", 503)
-    assert dict(report.reasons) == {"database": "", "intake": "[Errno 111] Connection refused"}
+    assert report.reasons == {"database:responseTime": "", "intake:progress": "[Errno 111] Connection refused"}
+
+
+async def test_what_is_worth_a_warning_does_not_make_a_process_unready() -> None:
+    checks = Health()
+    checks.add("signer:responseTime", _ill, otherwise=Status.WARN)
+    report = await checks.report()
+    assert (report.status, report.http_status) == ("warn", 200)
+    checks.add("database:responseTime", _ill)
+    report = await checks.report()
+    assert (report.status, report.http_status) == ("fail", 503)
 
 
 async def test_checks_run_at_once_and_one_that_hangs_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,12 +60,12 @@ async def test_checks_run_at_once_and_one_that_hangs_is_cut_off(monkeypatch: pyt
         await both_are_asked.wait()
 
     checks = Health()
-    checks.add("a", needs_the_other)
-    checks.add("b", needs_the_other)
-    checks.add("stuck", _hangs)
+    checks.add("a:x", needs_the_other)
+    checks.add("b:x", needs_the_other)
+    checks.add("stuck:x", _hangs)
     async with asyncio.timeout(5):
         report = await checks.report()
-    assert dict(report.reasons) == {"a": "", "b": "", "stuck": "no answer within 0.05 s"}
+    assert report.reasons == {"a:x": "", "b:x": "", "stuck:x": "no answer within 0.05 s"}
 
 
 async def test_a_bare_exception_still_has_a_reason() -> None:
@@ -58,23 +73,78 @@ async def test_a_bare_exception_still_has_a_reason() -> None:
         raise RuntimeError
 
     checks = Health()
-    checks.add("x", bare)
-    assert (await checks.report()).reasons == {"x": "RuntimeError"}
+    checks.add("x:y", bare)
+    assert (await checks.report()).reasons == {"x:y": "RuntimeError"}
 
 
-@pytest.mark.parametrize(
-    ("reasons", "status", "code"), [({}, "pass", 200), ({"a": ""}, "pass", 200), ({"a": "x"}, "fail", 503)]
-)
-def test_the_status_follows_the_reasons(reasons: dict[str, str], status: str, code: int) -> None:
-    assert (Report(reasons).status, Report(reasons).http_status) == (status, code)
+async def test_the_document_says_what_was_looked_at_when_and_what_was_found() -> None:
+    async def measured() -> Observed:
+        return Observed(3.5, "ms")
 
+    async def behind() -> Observed:
+        raise CheckError("run heliograph migrate", Observed("0007"))
 
-def test_the_document_has_checks_only_for_those_who_may_see_them() -> None:
-    assert orjson.loads(health.body("fail")) == {"status": "fail"}
-    assert orjson.loads(health.body("fail", {"database": "gone", "intake": ""})) == {
+    checks = Health(FakeClock())
+    checks.add("database:responseTime", measured, component_type=ComponentType.DATASTORE)
+    checks.add("database:migration", behind, component_type=ComponentType.DATASTORE)
+    checks.add("intake:progress", _well)
+    assert orjson.loads(health.full_body(await checks.report())) == {
         "status": "fail",
-        "checks": {"database": [{"status": "fail", "output": "gone"}], "intake": [{"status": "pass"}]},
+        "version": VERSION.split(".")[0],
+        "releaseId": VERSION,
+        "serviceId": "heliograph",
+        "checks": {
+            "database:responseTime": [
+                {
+                    "componentType": "datastore",
+                    "status": "pass",
+                    "observedValue": 3.5,
+                    "observedUnit": "ms",
+                    "time": NOW,
+                }
+            ],
+            "database:migration": [
+                {
+                    "componentType": "datastore",
+                    "status": "fail",
+                    "observedValue": "0007",
+                    "time": NOW,
+                    "output": "run heliograph migrate",
+                }
+            ],
+            "intake:progress": [{"componentType": "component", "status": "pass", "time": NOW}],
+        },
     }
+
+
+def test_everybody_else_gets_the_status_alone() -> None:
+    assert [orjson.loads(health.body(status)) for status in Status] == [
+        {"status": "pass"},
+        {"status": "warn"},
+        {"status": "fail"},
+    ]
+
+
+@pytest.mark.parametrize(("lag", "status"), [(0.0, "pass"), (9.999, "pass"), (10.0, "fail"), (60.0, "fail")])
+async def test_liveness_is_how_late_the_event_loop_is_and_nothing_else(lag: float, status: str) -> None:
+    checks = Health()
+    checks.add("database:responseTime", _ill)
+    assert checks.liveness() == Report()
+    checks.watch_loop(lambda: Observed(lag, "s"), limit=10.0)
+    alive = checks.liveness()
+    assert (alive.status, list(alive.findings)) == (status, ["eventLoop:lag"])
+    assert alive.findings["eventLoop:lag"].observed == (lag, "s")
+    assert (await checks.report()).findings["eventLoop:lag"].status == status
+
+
+async def test_once_started_is_started_for_good() -> None:
+    checks = Health()
+    assert checks.startup().reasons == {"service:startup": "the service is starting"}
+    assert checks.startup().http_status == 503
+    checks.started()
+    checks.add("database:responseTime", _ill)
+    assert (await checks.report()).status == "fail"
+    assert checks.startup().http_status == 200
 
 
 async def test_those_who_ask_at_once_get_one_report() -> None:
@@ -85,7 +155,7 @@ async def test_those_who_ask_at_once_get_one_report() -> None:
         asked.append(1)
         await answered.wait()
 
-    health.add("slow", check)
+    health.add("slow:x", check)
     asking = [asyncio.create_task(health.report()) for _ in range(50)]
     await asyncio.sleep(0)
     asking[0].cancel()  # who leaves takes nobody's answer along
@@ -96,3 +166,23 @@ async def test_those_who_ask_at_once_get_one_report() -> None:
     assert len(asked) == 1
     await health.report()
     assert len(asked) == 2
+
+
+async def test_what_checks_found_is_exported_and_every_status_is_there_from_the_start() -> None:
+    checks, registry = Health(), CollectorRegistry()
+    metrics = HealthMetrics(registry, checks)
+    checks.add("database:responseTime", _well)
+    checks.add("intake:progress", _ill)
+    checks.watch_loop(lambda: Observed(0.0, "s"), limit=10.0)
+
+    def exported() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for family in registry.collect():
+            for sample in family.samples:
+                found.setdefault(sample.labels["check"], []).extend([sample.labels["status"]] * int(sample.value))
+        assert len(list(family.samples)) == len(Status) * len(found)
+        return found
+
+    assert exported() == {"database:responseTime": [], "intake:progress": [], "eventLoop:lag": []}
+    await metrics.chore.work()
+    assert exported() == {"database:responseTime": ["pass"], "intake:progress": ["fail"], "eventLoop:lag": ["pass"]}
