@@ -13,6 +13,8 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumers.broker import Outgoing, Producer, RecordTooLargeError
+from consumers.decode import trace_of
+from runtime.logs import fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +79,7 @@ class DeadLetters:
         """Return when every record is acknowledged; raise otherwise, and the offset must not advance."""
         for each in rejected:
             where = (each.record.topic, each.record.partition, each.record.offset)
-            logger.warning("dead letter %s/%d@%d: %s", *where, each.error)
+            logger.warning("dead letter %s/%d@%d: %s", *where, each.error, extra=fields(trace_id=trace_of(each.record)))
         try:
             await self._producer.send(dead_letter(self._topic, each) for each in rejected)
         except RecordTooLargeError:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from consumers.catalogue import CATALOGUE
 from consumers.events import Event
+from runtime.trace_context import TRACEPARENT, trace_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +36,6 @@ UNKNOWN_TYPE = "unknown"
 _STRUCTURED = re.compile(r"application/cloudevents\+json(\s*;.*)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,99}")
-#: W3C Trace Context, version 00; a trace or span of zeros is invalid.
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})")
 
 
@@ -239,7 +238,13 @@ def _time(text: str | None, timestamp_ms: int) -> datetime:
 
 def _traceparent(header: bytes | None, extension: str | None) -> str | None:
     text = header.decode("latin-1") if header is not None else extension
-    return text if text is not None and _TRACEPARENT.fullmatch(text) else None
+    return text if text is not None and TRACEPARENT.fullmatch(text) else None
+
+
+def trace_of(record: Record) -> str | None:
+    """Return the trace id in a record's headers, 32 hex digits, whatever else is wrong with the record."""
+    text = _traceparent(next((content for name, content in record.headers if name == "traceparent"), None), None)
+    return None if text is None else trace_id_of(text, "")
 
 
 def schema_reason(error: ValidationError) -> Reason:

@@ -151,6 +151,14 @@ class Gate:
         """Return how many endpoints have an open circuit."""
         return len(self._open)
 
+    def circuits(self) -> frozenset[str]:
+        """Return the endpoints with an open circuit."""
+        return frozenset(self._open)
+
+    def closed_to(self) -> list[str]:
+        """Return the endpoints that may be given nothing from the database now, whatever waits there for them."""
+        return [endpoint_id for endpoint_id in self._endpoints if self.of(endpoint_id) <= 0]
+
     def _slots(self, known: _Known, now: float) -> int:
         if known.next_probe is not None:
             return int(not known.running and now >= known.next_probe)

@@ -5,23 +5,28 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
-from publisher import endpoint_secrets, failures, recovery
+from publisher import VERSION, endpoint_secrets, failures, recovery
 from publisher.delivery.gate import Gate, Limits
+from publisher.delivery.report import Reporter
+from publisher.delivery.transport import Transport
 from publisher.delivery.worker import Worker
+from publisher.gauges import COUNT, Gauges
 from publisher.housekeeping import Chore
 from publisher.queue import PostgresQueue
 from publisher.secrets import Vault
+from publisher.tracing import DeliverySpans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
-    from publisher.delivery.transport import Transport
+    from publisher.delivery.egress import Rules
     from publisher.endpoints import Directory
     from publisher.metrics import PublisherMetrics
     from runtime.clock import Clock
     from runtime.database import Pool
     from runtime.settings import Settings
+    from runtime.telemetry import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +41,16 @@ class Opened(NamedTuple):
     chores: Sequence[Chore]
 
 
+def transport_of(settings: Settings, rules: Rules) -> Transport:
+    """Return the way to receivers, to be entered."""
+    return Transport(
+        rules,
+        timeout=settings.attempt_timeout,
+        response_bytes=settings.response_bytes,
+        user_agent=f"Heliograph/{VERSION} (+{settings.public_url})",
+    )
+
+
 async def open_delivery(
     settings: Settings,
     *,
@@ -46,6 +61,7 @@ async def open_delivery(
     header_prefix: str,
     clock: Clock,
     rng: Random,
+    tracing: Tracing | None = None,
 ) -> Opened:
     """Put delivery together; what is wrong with sealed secrets is logged here, once, before it fails attempts."""
     async with pool.acquire() as connection:
@@ -69,7 +85,7 @@ async def open_delivery(
             directory,
             lease_seconds=settings.lease,
             agent=transport.user_agent,
-            on_cancelled=lambda event_type: metrics.recorded(event_type, "cancelled"),
+            on_cancelled=metrics.cancelled,
             follow=failures.follow,
         ),
         transport=transport,
@@ -83,6 +99,7 @@ async def open_delivery(
         record_interval=settings.record_interval,
         drain_timeout=settings.drain_timeout,
         longest_wait=settings.lease_margin / 2,
+        reporter=Reporter(DeliverySpans(tracing) if tracing else None, logs_all=settings.log_attempts == "all"),
     )
 
     async def disable_failing() -> None:
@@ -95,6 +112,7 @@ async def open_delivery(
     return Opened(
         worker,
         [
+            Chore("count the queue", COUNT, Gauges(metrics.registry, pool, gate, clock).count),
             Chore("disable failing endpoints", JUDGE, disable_failing),
             Chore("recoveries", RECOVER, recovery.Recoverer(pool).work),
             Chore("forget recoveries", FORGET, forget_recoveries),

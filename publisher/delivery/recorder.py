@@ -8,6 +8,7 @@ out and the next worker has sent the same messages again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from runtime.lifecycle import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from publisher.queue import Finished, Queue
 
@@ -29,12 +31,18 @@ class Recorder:
     """Collects finished attempts and writes them; `on_recorded(finished, held)` tells what was written."""
 
     def __init__(
-        self, queue: Queue, *, interval: float, on_recorded: Callable[[Sequence[Finished], set[str]], None]
+        self,
+        queue: Queue,
+        *,
+        interval: float,
+        on_recorded: Callable[[Sequence[Finished], set[str]], None],
+        traced: Callable[[Sequence[Finished]], AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
-        """Wait `interval` seconds for more results before writing."""
+        """Wait `interval` seconds for more results before writing; `traced` surrounds each write."""
         self._queue = queue
         self._interval = interval
         self._on_recorded = on_recorded
+        self._traced = traced
         self._waiting: list[Finished] = []
         self._arrived = asyncio.Event()
 
@@ -66,7 +74,8 @@ class Recorder:
         pause = FIRST_PAUSE
         while True:
             try:
-                held = await self._queue.record(group)
+                with self._traced(group):
+                    held = await self._queue.record(group)
             except Exception as error:
                 if isinstance(error, TRANSIENT) and not isinstance(error, ValueError):  # asyncpg's own is both
                     logger.warning(

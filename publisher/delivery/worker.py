@@ -11,7 +11,9 @@ from publisher.delivery import attempt, outcome
 from publisher.delivery.lane import Lane
 from publisher.delivery.outcome import Result
 from publisher.delivery.recorder import Recorder
+from publisher.delivery.report import Reporter
 from publisher.queue import Finished
+from runtime import logs
 from runtime.lifecycle import first_of, reason_of
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Worker:
         record_interval: float,
         drain_timeout: float,
         longest_wait: float,
+        reporter: Reporter | None = None,
     ) -> None:
         """`slots` attempts run at once; a job waits for one at most `longest_wait` seconds of its lease."""
         self._queue = queue
@@ -81,7 +84,10 @@ class Worker:
         self._longest_wait = longest_wait
         self._claim_interval = claim_interval
         self._drain_timeout = drain_timeout
-        self._recorder = Recorder(queue, interval=record_interval, on_recorded=self._on_recorded)
+        self._reporter = reporter or Reporter()
+        self._recorder = Recorder(
+            queue, interval=record_interval, on_recorded=self._on_recorded, traced=self._reporter.recording
+        )
         #: What this process holds, by id and lease, and how much of it came fresh. Not by id alone: a process that
         #: slept beyond a lease may claim what it is still attempting.
         self._jobs: dict[tuple[str, int], Job] = {}
@@ -255,6 +261,7 @@ class Worker:
 
     async def _run_job(self, lane: Lane, job: Job) -> None:
         succeeded = False
+        logs.TRACE.set(job.message.trace_id)  # of this task alone
         try:
             succeeded = await self._attempt(job)
         except BaseException as error:
@@ -283,6 +290,7 @@ class Worker:
             rng=self._rng,
         )
         self._metrics.attempted(job, result, duration, self._clock.monotonic())
+        self._reporter.attempted(job, attempted, verdict)
         self._recorder.add(
             Finished(
                 delivery_id=job.id,
@@ -316,7 +324,11 @@ class Worker:
         for finished in group:
             job = self._let_go(finished.delivery_id, finished.lease)
             if finished.delivery_id not in held:
-                logger.warning("delivery %s was taken over before its result came", finished.delivery_id)
+                logger.warning(
+                    "delivery %s was taken over before its result came",
+                    finished.delivery_id,
+                    extra=logs.fields(trace_id=job.message.trace_id() if job else None),
+                )
             elif job is not None:
                 self._metrics.recorded(job.message.type, finished.state)
             if job is not None and not job.is_fresh:

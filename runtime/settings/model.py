@@ -13,10 +13,13 @@ from runtime.settings.delivery import DeliverySettings
 from runtime.settings.kafka import KafkaSettings
 from runtime.settings.service import ServiceSettings
 from runtime.settings.signing import SigningSettings
+from runtime.settings.tracing import TracingSettings
 from runtime.settings.values import PREFIX, SettingsError, parse_secret_keys, variable
 
 
-class Settings(CanarySettings, SigningSettings, DeliverySettings, ApiSettings, KafkaSettings, ServiceSettings):
+class Settings(
+    TracingSettings, CanarySettings, SigningSettings, DeliverySettings, ApiSettings, KafkaSettings, ServiceSettings
+):
     """All settings; field names are the names in the TOML file, upper-cased after the prefix elsewhere."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)

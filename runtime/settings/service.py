@@ -38,6 +38,13 @@ class ServiceSettings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON")
+    log_attempts: Literal["failed", "all"] = Field(
+        "failed", description="which attempts have a line at info each; the others have one at debug"
+    )
+    log_requests: Literal["failed", "credentialed", "all"] = Field(
+        "credentialed",
+        description="which requests have one: credentialed adds all but feeds and pages to those that fail",
+    )
 
     @field_validator("public_url")
     @classmethod

@@ -6,6 +6,7 @@ import pytest
 
 from consumers.deadletters import DeadLetterLimit, DeadLetters, Rejected, TooManyDeadLettersError, dead_letter
 from consumers.decode import InvalidRecordError, Reason
+from runtime.logs import JsonFormatter
 from tests.support.fake_broker import FakeBroker, Stored, UnavailableError
 from tests.support.time import FakeClock
 
@@ -102,9 +103,13 @@ async def test_writing_raises_until_every_letter_is_safe() -> None:
 
 
 async def test_the_log_has_coordinates_and_reason_and_not_the_record(caplog: pytest.LogCaptureFixture) -> None:
-    await DeadLetters(FakeBroker({DEAD: 1}).producer(), DEAD).write([rejected(b"s3cret", key=b"s3cret")])
-    assert "dead letter events/3@1099511627776: schema: why" in caplog.text
-    assert "s3cret" not in caplog.text
+    headers = (("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), ("x", b"s3cret"))
+    bad = rejected(b"s3cret", key=b"s3cret", headers=headers)
+    await DeadLetters(FakeBroker({DEAD: 1}).producer(), DEAD).write([bad])
+    [line] = map(JsonFormatter().format, caplog.records)
+    assert "dead letter events/3@1099511627776: schema: why" in line
+    assert '"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"' in line
+    assert "s3cret" not in line
 
 
 #: Batches as (seconds since the last, records, bad ones), and which of them trips the limit: half of all, at least 20,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.decode import MAX_RECORD_BYTES, UNKNOWN_TYPE, InvalidRecordError, Reason, decode
+from consumers.decode import MAX_RECORD_BYTES, UNKNOWN_TYPE, InvalidRecordError, Reason, decode, trace_of
 from tests.unit.consumers.records import DATA, STRUCTURED, TIMESTAMP, TYPE, binary, record, structured
 
 if TYPE_CHECKING:
@@ -274,3 +274,4 @@ def test_traceparent(header: str | None, extension: str | None, expected: str | 
     assert decode(record(structured(traceparent=extension), [STRUCTURED, *traced])).traceparent == expected
     in_headers = binary(traceparent=extension) if extension is not None else binary()
     assert decode(record(DATA, [*in_headers, *traced])).traceparent == expected
+    assert trace_of(record(b"no event", traced)) == (expected[3:35] if expected and header else None)

@@ -21,6 +21,7 @@ def test_every_label_set_exists_from_the_start() -> None:
     for reason in reasons:
         assert registry.get_sample_value("heliograph_dead_letters_total", {"reason": reason}) == 0
     assert registry.get_sample_value("heliograph_kafka_rebalances_total") == 0
+    assert registry.get_sample_value("heliograph_kafka_consumer_restarts_total") == 0
 
 
 def test_names_and_labels_are_the_contracts_and_there_are_no_others() -> None:
@@ -38,6 +39,7 @@ def test_names_and_labels_are_the_contracts_and_there_are_no_others() -> None:
         ("heliograph_events_ingested_total", ("result", "type")),
         ("heliograph_dead_letters_total", ("reason",)),
         ("heliograph_kafka_rebalances_total", ()),
+        ("heliograph_kafka_consumer_restarts_total", ()),
         ("heliograph_kafka_lag_records", ("partition", "topic")),
         ("heliograph_kafka_last_record_timestamp_seconds", ("partition", "topic")),
     }

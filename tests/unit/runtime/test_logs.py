@@ -49,13 +49,13 @@ def _json(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def test_a_json_line_has_time_level_logger_message_and_the_named_fields() -> None:
-    assert _json(_record("%d delivered", 3, endpoint="we_1", seconds=0.5)) == {
+    assert _json(_record("%d delivered", 3, endpoint_id="we_1", retry_in=0.5)) == {
         "time": "2026-11-01T12:30:15.250+00:00",
         "level": "warning",
         "logger": "publisher.worker",
         "message": "3 delivered",
-        "endpoint": "we_1",
-        "seconds": 0.5,
+        "endpoint_id": "we_1",
+        "retry_in": 0.5,
     }
 
 
@@ -64,6 +64,25 @@ def test_only_what_was_named_is_written() -> None:
     record.__dict__["shown_once"] = "whsec_hunter2"
     assert set(_json(record)) == {"time", "level", "logger", "message"}
     assert "hunter2" not in TextFormatter(show_traceback=True).format(record)
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter(show_traceback=True)])
+def test_a_field_that_is_not_allowed_is_dropped(formatter: logging.Formatter) -> None:
+    line = formatter.format(_record("delivered", url="https://receiver.example", account="acct_1", status=204))
+    assert "receiver" not in line
+    assert "acct_1" not in line
+    assert "204" in line
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter(show_traceback=True)])
+def test_a_line_names_the_trace_of_the_task_that_writes_it(formatter: logging.Formatter) -> None:
+    token = logs.TRACE.set(lambda: "4bf9")
+    try:
+        assert "4bf9" in formatter.format(_record("it failed"))
+        assert "4bf9" not in formatter.format(_record("it failed", trace_id="the line's own"))
+    finally:
+        logs.TRACE.reset(token)
+    assert "trace_id" not in formatter.format(_record("it failed"))
 
 
 def test_an_exception_is_one_string_of_the_json_line() -> None:
@@ -78,9 +97,9 @@ def test_an_exception_is_one_string_of_the_json_line() -> None:
     ids=repr,
 )
 def test_no_value_costs_the_line(value: object) -> None:
-    parsed = _json(_record("a message", value=value))
+    parsed = _json(_record("a message", result=value))
     assert parsed["message"] == "a message"
-    assert "value" in parsed
+    assert "result" in parsed
 
 
 @given(st.text(st.characters(exclude_categories=())))
@@ -94,8 +113,8 @@ def test_every_message_is_a_line_of_json(message: str) -> None:
 
 
 def test_a_text_line_is_time_level_message_fields() -> None:
-    line = TextFormatter(show_traceback=False).format(_record("%d delivered", 3, endpoint="we_1"))
-    assert line == "12:30:15 warning 3 delivered endpoint=we_1"
+    line = TextFormatter(show_traceback=False).format(_record("%d delivered", 3, endpoint_id="we_1"))
+    assert line == "12:30:15 warning 3 delivered endpoint_id=we_1"
 
 
 def test_without_debug_an_exception_is_its_type_and_message_on_the_same_line() -> None:
@@ -141,8 +160,8 @@ def _logging_as_it_was() -> Iterator[None]:
 @pytest.mark.parametrize("log_format", ["json", "auto"])
 def test_away_from_a_terminal_logs_are_json(capsys: pytest.CaptureFixture[str], log_format: str) -> None:
     logs.configure(load(environ={}, log_format=log_format))
-    logging.getLogger("publisher").info("hello", extra=fields(a=1))
-    assert orjson.loads(capsys.readouterr().err)["a"] == 1
+    logging.getLogger("publisher").info("hello", extra=fields(status=1))
+    assert orjson.loads(capsys.readouterr().err)["status"] == 1
 
 
 @pytest.mark.parametrize(("is_terminal", "log_format"), [(True, "auto"), (True, "text"), (False, "text")])
@@ -152,8 +171,8 @@ def test_on_a_terminal_or_when_asked_logs_are_text(
     stream = Terminal() if is_terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     logs.configure(load(environ={}, log_format=log_format))
-    logging.getLogger("publisher").info("hello", extra=fields(a=1))
-    assert stream.getvalue().endswith(" info    hello a=1\n")
+    logging.getLogger("publisher").info("hello", extra=fields(status=1))
+    assert stream.getvalue().endswith(" info    hello status=1\n")
 
 
 def test_the_level_is_the_setting_s_and_debug_shows_everything(capsys: pytest.CaptureFixture[str]) -> None:
