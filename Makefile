@@ -42,12 +42,24 @@ chromium:
 	  echo "chromium is not installed: the tests of pages in a browser are skipped (Debian: sudo apt-get install chromium)"; \
 	fi
 
+# Metrics and rules are tested with Prometheus itself: the two programs of Debian's package, without its server on 9090.
+.PHONY: prometheus
+prometheus:
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing prometheus and promtool"; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; cd "$$folder"; \
+	  apt-get update -qq && apt-get download -qq -o APT::Sandbox::User=root prometheus >/dev/null && dpkg-deb -x prometheus_*.deb . && \
+	  install usr/bin/prometheus usr/bin/promtool /usr/local/bin; \
+	else \
+	  echo "prometheus is not installed: the tests that need it are skipped (Debian: sudo apt-get install prometheus)"; \
+	fi
+
 .PHONY: demo
 demo: setup ## Emit every event type through Kafka, watch each signed delivery arrive (ARGS=--once ends by itself)
 	@$(BIN)/heliograph demo $(ARGS)
 
 .PHONY: test
-test: setup chromium ## Run the whole test suite: no Docker, no JVM, no network
+test: setup chromium prometheus ## Run the whole test suite: no Docker, no JVM, no network
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 $(ARGS)
 
 .PHONY: test-apache-kafka

@@ -10,11 +10,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import orjson
 
 from benchmarks.sink import nginx
 from benchmarks.stage import PATIENCE, Row, Stage, row, stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ACCOUNTS = [f"acct_{number}" for number in range(200)]
 CONCURRENCY = 64
@@ -70,11 +74,13 @@ async def baseline(requests: int) -> dict[str, float]:
     return figures
 
 
-async def drain(opened: Stage, events: int) -> tuple[Sample, Sample]:
+async def drain(
+    opened: Stage, events: int, *, module: str = "publisher", settings: Mapping[str, object] | None = None
+) -> tuple[Sample, Sample]:
     """Produce a backlog, let the service work it off; return samples at the first tenth and at the end."""
     await opened.produce(ACCOUNTS, events)
     done_before = await opened.delivered()
-    async with opened.service() as service:
+    async with opened.service(module, **(settings or {})) as service:
         before = await opened.requests()
         samples: list[Sample] = []
         async with asyncio.timeout(PATIENCE):

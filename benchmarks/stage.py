@@ -59,6 +59,8 @@ class Stage:
         self.sink = sink
         self._session = session
         self._producer: broker.KafkaProducer | None = None
+        #: Where the service that was started last has its admin listener.
+        self.admin: str | None = None
 
     async def subscribe(self, accounts: Sequence[str], url: str | None = None) -> list[str]:
         """Give each account an endpoint at `url`, nginx when none is given; return their ids."""
@@ -105,8 +107,8 @@ class Stage:
         )
 
     @contextlib.asynccontextmanager
-    async def service(self, **settings: object) -> AsyncIterator[int]:
-        """Run the service; yield its process id once it is ready."""
+    async def service(self, module: str = "publisher", **settings: object) -> AsyncIterator[int]:
+        """Run the service, started from `module`; yield its process id once it is ready."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HELIOGRAPH_")},
             "HELIOGRAPH_DATABASE_URL": self.settings.dsn(),
@@ -117,12 +119,13 @@ class Stage:
             **{f"HELIOGRAPH_{name.upper()}": str(value) for name, value in settings.items()},
         }
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "publisher", "serve", env=environment, stdout=asyncio.subprocess.PIPE
+            sys.executable, "-m", module, "serve", env=environment, stdout=asyncio.subprocess.PIPE
         )
         try:
             assert child.stdout is not None  # noqa: S101 - asked for above
             ready = orjson.loads(await child.stdout.readline())
             assert ready["ready"]  # noqa: S101 - the line says nothing else
+            self.admin = ready["admin"]
             yield child.pid
         finally:
             child.terminate()

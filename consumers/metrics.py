@@ -28,6 +28,11 @@ class ConsumerMetrics:
         self.rebalances = Counter(
             "heliograph_kafka_rebalances", "Times partitions were assigned to this process", registry=registry
         )
+        self.restarts = Counter(
+            "heliograph_kafka_consumer_restarts",
+            "Times a consumer that got nowhere was started anew",
+            registry=registry,
+        )
         self.lag = Gauge(
             "heliograph_kafka_lag_records",
             "Records waiting in the partitions of this process",

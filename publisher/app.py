@@ -19,35 +19,35 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from consumers import broker
 from consumers.announcements import Relay
 from consumers.deadletters import TooManyDeadLettersError
-from feeds.canary_guard import CanaryGuard
 from feeds.feed_watch import FeedWatch
 from feeds.metrics import PublishingMetrics
-from publisher import VERSION, housekeeping, profiles, telemetry
+from publisher import housekeeping, profiles, readiness, telemetry
 from publisher.admin import admin_app
 from publisher.api import server
 from publisher.api.opening import open_api
 from publisher.delivery.egress import Rules
-from publisher.delivery.opening import open_delivery
-from publisher.delivery.transport import Transport
+from publisher.delivery.opening import open_delivery, transport_of
 from publisher.endpoints import Directory
-from publisher.feed_publishing import open_feed_publishing
+from publisher.feed_publishing import declared, open_feed_publishing
 from publisher.following import open_following
-from publisher.health import Health
+from publisher.health import Health, Status
+from publisher.health_metrics import HealthMetrics
 from publisher.housekeeping import Chore
 from publisher.ids import Ids
 from publisher.intake import CLOSE_GRACE, open_intake
-from publisher.metrics import PublisherMetrics
-from publisher.preconditions import check_canary_keys, check_schema, check_topics, ping
+from publisher.metrics import PublisherMetrics, watch_process
+from publisher.preconditions import check_canary_keys, check_schema, check_topics
 from publisher.quota import Quota
 from publisher.retention import Retention
 from publisher.roles import ROLES, NotReadyError
 from publisher.signing import Signing
 from publisher.telemetry import open_telemetry
-from publisher.transparency import open_transparency
+from publisher.tracing import open_tracing
+from publisher.transparency import canary_guard, open_transparency
 from runtime.clock import SystemClock
 from runtime.database import open_pool
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, cancel, close_within, reason_of
-from runtime.settings import listen_address, variable
+from runtime.settings import variable
 from signer.metrics import SignerMetrics
 
 if TYPE_CHECKING:
@@ -58,13 +58,16 @@ if TYPE_CHECKING:
     from consumers.credentials import Credentials
     from consumers.events import Event
     from consumers.loop import Loop
+    from consumers.watchdog import WatchedConsumer
     from feeds.routes import Route
     from publisher.api.server import Runner
+    from publisher.delivery.transport import Transport
     from publisher.delivery.worker import Worker
     from publisher.feed_publishing import FeedPublishing
     from runtime.clock import Clock
     from runtime.database import Pool
     from runtime.settings import Settings
+    from runtime.telemetry import Tracing
     from signer.canary_judge import Pins
     from signer.client import SignerClient
 
@@ -93,6 +96,7 @@ class Service:
     pool: Pool
     _directory: Directory
     _quota: Quota
+    _tracing: Tracing | None
     _transport: Transport
     _credentials: Credentials
     _signer: SignerClient | None
@@ -112,14 +116,18 @@ class Service:
         self._health = Health()
         disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client leaves this one untyped
         self.registry = CollectorRegistry()
+        watch_process(self.registry)
+        self._metrics = PublisherMetrics(self.registry, profile=self._profile.name)
         self._worker: Worker | None = None
-        self._consumers: list[broker.KafkaConsumer] = []
+        self._consumers: list[WatchedConsumer] = []
         self._hear: Callable[[asyncio.Event], Coroutine[object, object, object]] | None = None
         self._intake: Loop[Event] | None = None
         self._relay: Relay | None = None
         self._chores: list[Chore] = []
         self._beside: list[tuple[str, Callable[[asyncio.Event], Coroutine[object, object, object]]]] = []
         self._halted = ""
+        self._beside.append(readiness.watch_event_loop(self._health, self.registry, self._clock))
+        self._chores.append(HealthMetrics(self.registry, self._health).chore)
 
     async def __aenter__(self) -> Self:
         """Open everything the roles need; raises `UnreachableError` or `NotReadyError`."""
@@ -159,7 +167,7 @@ class Service:
                 break  # housekeeping ends by itself then
             for task in ended - {stopping}:
                 code = self._ended(task) or code
-        self._health.add("stopping", _refuse)  # whoever shares the load out is to look elsewhere
+        self._health.add("service:stopping", _refuse)  # whoever shares the load out is to look elsewhere
         stop_intake.set()
         await asyncio.wait((intake, hearing), timeout=INTAKE_GRACE)
         await cancel(intake, hearing, stopping)
@@ -187,14 +195,16 @@ class Service:
     async def _open(self) -> None:
         settings = self._settings
         settings.require("database_url", "secret_keys", *(("kafka_bootstrap",) if "consume" in self._roles else ()))
+        self._tracing = open_tracing(settings, self._stack, self._clock)
         self.pool = pool = await open_pool(settings)
         self._stack.push_async_callback(_close_pool, pool)
         await check_schema(pool)
-        self._health.add("database", lambda: ping(pool))
+        readiness.watch_database(self._health, pool, self._clock)
         self._directory = Directory.of(settings, self._ids)
         self._pins = await check_canary_keys(settings)
         signing = Signing(settings, self._roles, metrics=SignerMetrics(self.registry), clock=self._clock)
         self._signer = signing.client
+        readiness.watch_signer(self._health, self._signer, self._roles, self._clock)
         starting = asyncio.create_task(self._stack.enter_async_context(signing), name="start the signer")
         try:
             self._open_feeds(pool)
@@ -207,6 +217,7 @@ class Service:
         admin = await self._listen(server.runner(admin_app(self.registry, self._health)), "admin_listen")
         api = await self._open_api(pool, self._directory, routes) if "api" in self._roles else None
         self.addresses = Addresses(api, admin)
+        self._health.started()
 
     def _open_feeds(self, pool: Pool) -> None:
         """Know the newest documents everywhere; publish where facts are written."""
@@ -229,7 +240,7 @@ class Service:
         if self._roles & {"deliver", "consume"}:
             await self._open_upkeep(pool)
         if self._roles & {"deliver", "api"}:
-            await self._open_transport(rules)
+            self._transport = await self._stack.enter_async_context(transport_of(settings, rules))
         if "deliver" in self._roles:
             await self._open_delivery(pool, directory)
         if "consume" in self._roles:
@@ -255,27 +266,17 @@ class Service:
                 source=settings.public_url,
             )
 
-    async def _open_transport(self, rules: Rules) -> None:
-        settings = self._settings
-        self._transport = await self._stack.enter_async_context(
-            Transport(
-                rules,
-                timeout=settings.attempt_timeout,
-                response_bytes=settings.response_bytes,
-                user_agent=f"Heliograph/{VERSION} (+{settings.public_url})",
-            )
-        )
-
     async def _open_delivery(self, pool: Pool, directory: Directory) -> None:
         opened = await open_delivery(
             self._settings,
             pool=pool,
             directory=directory,
             transport=self._transport,
-            metrics=PublisherMetrics(self.registry, profile=self._profile.name),
+            metrics=self._metrics,
             header_prefix=self._profile.headers.webhook_prefix,
             clock=self._clock,
             rng=self._rng,
+            tracing=self._tracing,
         )
         self._worker = opened.worker
         self._chores += opened.chores
@@ -287,38 +288,39 @@ class Service:
             pool=pool,
             directory=directory,
             worker=self._worker,
-            before=[self._canary_guard(), *self._feeds.of_events],
+            before=[canary_guard(self._settings, self._profile), *self._feeds.of_events],
             offered=self._profile.events.types,
             full=self._quota.full,
+            on_turned_away=self._metrics.cancelled,
             ids=self._ids,
             rng=self._rng,
             clock=self._clock,
             registry=self.registry,
+            tracing=self._tracing,
         )
         self._intake = opened.loop
-        self._consumers.append(opened.consumer)
         self._stack.push_async_callback(self._leave_groups)
         heard = open_telemetry(
             self._settings,
             pool=pool,
+            declared=declared(self._profile),
             handlers=self._feeds.of_telemetry,
             dead_letters=opened.dead_letters,
             metrics=opened.metrics,
+            registry=self.registry,
             clock=self._clock,
         )
-        self._consumers.append(heard.consumer)
+        self._chores += heard.chores
+        self._consumers += [opened.consumer, heard.consumer]
         self._hear = partial(telemetry.run, heard.loop, self._halt)
         for each in self._consumers:
             await broker.start_patiently(each, self._settings)
-        self._health.add("intake", self._check_intake)
+        self._health.add("intake:halted", self._check_intake)
+        readiness.watch_consumer(self._health, "intake", opened.consumer, opened.loop)
+        readiness.watch_consumer(self._health, "telemetry", heard.consumer, heard.loop, otherwise=Status.WARN)
 
     def _halt(self, why: str) -> None:
         self._halted = self._halted or why
-
-    def _canary_guard(self) -> CanaryGuard:
-        public_url = self._settings.public_url.rstrip("/")
-        location = f"{public_url}{self._profile.base}/transparency/canary"
-        return CanaryGuard(pinned=self._settings.canary_keys, source=public_url, location=location)
 
     async def _open_credentials(self, pool: Pool) -> None:
         opened = await open_following(self._settings, pool=pool, clock=self._clock)
@@ -353,6 +355,9 @@ class Service:
             health=self._health,
             ids=self._ids,
             clock=self._clock,
+            rng=self._rng,
+            metrics=self._metrics,
+            tracing=self._tracing,
             signer=self._signer,
             routes=feeds,
             feeds=self._feed_watch,
@@ -363,17 +368,12 @@ class Service:
         return await self._listen(opened.runner, "api_listen", server.tls(self._settings))
 
     async def _listen(self, runner: Runner, setting: str, tls: SSLContext | None = None) -> str:
-        listen: str = getattr(self._settings, setting)
-        host, port = listen_address(listen)
-        await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         try:
-            await server.Site(runner, host, port, tls=tls).start()
+            return await server.listen(runner, getattr(self._settings, setting), tls)
         except OSError as error:
+            listen = getattr(self._settings, setting)
             raise NotReadyError(f"{variable(setting)}: cannot listen on {listen} ({reason_of(error)})") from None
-        bound = runner.addresses[0]
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        return f"{'https' if tls else 'http'}://{shown}:{bound[1]}"
 
     async def _check_intake(self) -> None:
         if self._halted:

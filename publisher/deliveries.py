@@ -179,15 +179,18 @@ async def drop(connection: Connection, delivery_ids: Sequence[str]) -> list[Drop
     ]
 
 
-async def delete_endpoint(connection: Connection, account: str, endpoint_id: str) -> None:
+async def delete_endpoint(connection: Connection, account: str, endpoint_id: str) -> dict[str, int]:
     """Remove an account's endpoint and cancel what waits for it, in one; raises `NoSuchEndpointError`.
+
+    Returns how many were cancelled, by event type.
 
     What is being attempted at this moment ends as it ends, and is not tried again. Of more than `CANCELLED_AT_ONCE`
     deliveries the rest is cancelled by whoever finds it due.
     """
     async with connection.transaction():
         await endpoints.delete(connection, account, endpoint_id)
-        await connection.execute(SQL["cancel"], endpoint_id, CANCELLED_AT_ONCE)
+        cancelled = await connection.fetch(SQL["cancel"], endpoint_id, CANCELLED_AT_ONCE)
+        return {row[0]: row[1] for row in cancelled}
 
 
 async def count_waiting(connection: Connection, endpoint_id: str) -> tuple[datetime, int]:

@@ -57,12 +57,14 @@ WITH waiting AS MATERIALIZED (
     SELECT id FROM queue WHERE endpoint_id = $1 AND state <> 'leased' LIMIT $2 FOR UPDATE SKIP LOCKED
 ), ended AS (
     DELETE FROM queue WHERE id = ANY (ARRAY(SELECT id FROM waiting)) RETURNING *
+), logged AS (
+    INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, reason, attempts, last_result,
+                            created_at, first_try_at)
+    SELECT account_id, id, endpoint_id, message_id, type, 'cancelled', 'endpoint', attempts, last_result, created_at,
+           first_try_at
+    FROM ended
 )
-INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, reason, attempts, last_result, created_at,
-                        first_try_at)
-SELECT account_id, id, endpoint_id, message_id, type, 'cancelled', 'endpoint', attempts, last_result, created_at,
-       first_try_at
-FROM ended
+SELECT type, count(*) FROM ended GROUP BY type
 
 -- name: count_waiting
 SELECT now() AS now, count(*) AS waiting FROM queue WHERE endpoint_id = $1 AND state <> 'leased'

@@ -8,6 +8,7 @@ thousand rows would not fit into the slots anyway. An event nobody subscribed le
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from publisher.queue import Enqueued, Job, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from random import Random
 
     from consumers.events import Event
@@ -48,11 +50,15 @@ class FanOut:
         wake: Callable[[], None],
         full: Callable[[], Collection[str]],
         offered: Collection[str] = CATALOGUE,
+        on_turned_away: Callable[[str], None] = lambda _: None,
+        traced: Callable[[Sequence[Event]], AbstractContextManager[Sequence[Event]]] = contextlib.nullcontext,
     ) -> None:
         """`choose` splits new deliveries into those leased to this process's worker and those that wait.
 
-        `full` gives the accounts whose queue is full: what is new for them is logged as cancelled. Types that are not
-        `offered` by the provider are published to nobody, whatever `*` was subscribed.
+        `full` gives the accounts whose queue is full: what is new for them is logged as cancelled, and `on_turned_away`
+        told the type of each once that is committed. Types that are not `offered` by the provider are published to
+        nobody, whatever `*` was subscribed. `traced` surrounds it all, and yields the events, where they are traced
+        under another parent.
         """
         self._directory = directory
         self._ids = ids
@@ -63,10 +69,15 @@ class FanOut:
         self._wake = wake
         self._full = full
         self._offered = frozenset(offered)
+        self._on_turned_away = on_turned_away
+        self._traced = traced
 
     async def __call__(self, connection: Connection, events: Sequence[Event]) -> AfterCommit | None:
         """Insert what `events` mean; return what is to happen once that is committed."""
-        events = [event for event in events if event.type in self._offered]
+        with self._traced([event for event in events if event.type in self._offered]) as offered:
+            return await self._publish(connection, offered)
+
+    async def _publish(self, connection: Connection, events: Sequence[Event]) -> AfterCommit | None:
         private = await self._addressed(connection, events)
         public = [
             event
@@ -87,6 +98,8 @@ class FanOut:
 
         def after_commit() -> None:
             self._submit(new.leased)
+            for job in new.turned_away:
+                self._on_turned_away(job.message.type)
             if waiting:
                 self._wake()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,9 +11,13 @@ from consumers.deadletters import DeadLetterLimit, DeadLetters
 from consumers.decode import decode
 from consumers.loop import Loop
 from consumers.metrics import ConsumerMetrics
+from consumers.tracing import ConsumeSpans
+from consumers.watchdog import WatchedConsumer
 from publisher.endpoints import Directory
 from publisher.fanout import FanOut
+from publisher.tracing import FanOutSpans
 from runtime.lifecycle import close_within
+from runtime.trace_context import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from runtime.clock import Clock
     from runtime.database import Pool
     from runtime.settings import Settings
+    from runtime.telemetry import Tracing
 
 #: Seconds a client may take to disconnect.
 CLOSE_GRACE = 1.0
@@ -37,7 +43,7 @@ CLOSE_GRACE = 1.0
 class Intake(NamedTuple):
     """What polls, and what is done with it; the consumer is closed by `leave`."""
 
-    consumer: broker.KafkaConsumer
+    consumer: WatchedConsumer
     loop: Loop[Event]
     dead_letters: DeadLetters
     metrics: ConsumerMetrics
@@ -53,10 +59,12 @@ async def open_intake(
     before: Sequence[Handler],
     offered: Collection[str],
     full: Callable[[], Collection[str]],
+    on_turned_away: Callable[[str], None],
     ids: Ids,
     rng: Random,
     clock: Clock,
     registry: CollectorRegistry,
+    tracing: Tracing | None = None,
 ) -> Intake:
     """Connect producer and consumer; raises `UnreachableError`.
 
@@ -67,7 +75,11 @@ async def open_intake(
     producer = broker.KafkaProducer(settings)
     stack.push_async_callback(close_within, CLOSE_GRACE, producer.stop)
     await broker.start_patiently(producer, settings)
-    consumer = broker.KafkaConsumer(settings, [settings.kafka_topic_events], metrics.rebalances.inc)
+    consumer = WatchedConsumer(
+        lambda: broker.KafkaConsumer(settings, [settings.kafka_topic_events], metrics.rebalances.inc),
+        clock=clock,
+        on_restart=metrics.restarts.inc,
+    )
     fan_out = FanOut(
         directory=directory,
         ids=ids,
@@ -77,7 +89,9 @@ async def open_intake(
         submit=worker.submit if worker else nobody,
         wake=worker.wake if worker else lambda: None,
         full=full,
+        on_turned_away=on_turned_away,
         offered=offered,
+        traced=FanOutSpans(tracing) if tracing else contextlib.nullcontext,
     )
     dead_letters = DeadLetters(producer, settings.kafka_topic_dead_letters)
     loop = Loop(
@@ -95,6 +109,9 @@ async def open_intake(
         ),
         metrics=metrics,
         appetite=_appetite(worker, settings.kafka_batch),
+        traced=ConsumeSpans(tracing, Sampler(settings.trace_sample, rng, clock), group=settings.kafka_group)
+        if tracing
+        else contextlib.nullcontext,
     )
     return Intake(consumer, loop, dead_letters, metrics)
 

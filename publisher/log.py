@@ -21,6 +21,7 @@ from publisher import ids
 from publisher.delivery import headers
 from publisher.delivery.outcome import Result
 from publisher.queue import ENDED_STATES, LIVE_STATES
+from runtime.trace_context import trace_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -66,7 +67,7 @@ COUNT = "SELECT count(*) FILTER (WHERE {meets}), count(*), max(id) {wanted}"
 #: A plan made for the average endpoint reads the whole log of one that has a million deliveries.
 PLAN_ANEW = "SET LOCAL plan_cache_mode = force_custom_plan"
 READ = f"SELECT {COLUMNS} FROM delivery_log WHERE account_id = $1 AND endpoint_id = $2 AND id = $3"  # noqa: S608 - ours
-BODY = "SELECT body FROM messages WHERE id = $1"
+MESSAGE = "SELECT body, traceparent FROM messages WHERE id = $1"
 #: Not those recorded since the delivery was read: both are of one moment. Whoever has a delivery sent again and again
 #: sees the newest, or its page would outgrow this process.
 ATTEMPTS = f"""
@@ -140,11 +141,15 @@ class Attempt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A delivery with its attempts; `body` is what each of them sent, None once retention has taken it."""
+    """A delivery with its attempts; `body` is what each of them sent, `trace_id` its trace as the log names it.
+
+    Both are None once retention has taken the message.
+    """
 
     delivery: Delivery
     body: bytes | None
     attempts: Sequence[Attempt]
+    trace_id: str | None
 
 
 async def list_deliveries(
@@ -195,7 +200,7 @@ async def read_delivery(
     if row is None:
         return None
     delivery = Delivery(**row)
-    body = await connection.fetchval(BODY, delivery.message_id)
+    message = await connection.fetchrow(MESSAGE, delivery.message_id)
     attempts = []
     for row in await connection.fetch(ATTEMPTS, delivery_id, delivery.attempts):
         shown = dict(row)
@@ -204,7 +209,9 @@ async def read_delivery(
             delivery, row["number"], row["attempted_at"], signature=signature, agent=agent, prefix=header_prefix
         )
         attempts.append(Attempt(**shown, headers=request))
-    return Whole(delivery, body, attempts)
+    if message is None:
+        return Whole(delivery, None, attempts, None)
+    return Whole(delivery, message["body"], attempts, trace_id_of(message["traceparent"], delivery.message_id))
 
 
 def sent(

@@ -1,10 +1,14 @@
-"""What publishing exports; names and labels are the public contract's. No customer ever becomes a label."""
+"""What publishing exports, and the process itself; names and labels are the public contract's.
+
+No customer ever becomes a label. What the API exports stands in `publisher/api/metrics.py`, what is counted in the
+database in `publisher/gauges.py`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, GCCollector, Histogram, PlatformCollector, ProcessCollector
 
 from consumers.catalogue import CATALOGUE
 from publisher import VERSION
@@ -24,6 +28,7 @@ class PublisherMetrics:
 
     def __init__(self, registry: CollectorRegistry, *, profile: str) -> None:
         """Register everything on `registry`."""
+        self.registry = registry
         deliveries = Counter("heliograph_deliveries", "Deliveries that ended", ("type", "outcome"), registry=registry)
         attempts = Counter("heliograph_attempts", "Attempts made", ("result",), registry=registry)
         durations = Histogram(
@@ -69,3 +74,16 @@ class PublisherMetrics:
         ended = self._deliveries.get((event_type, state))
         if ended is not None:
             ended.inc()
+
+    def cancelled(self, event_type: str, number: int = 1) -> None:
+        """Count `number` deliveries that ended unsent: their endpoint is gone, or their account's queue is full."""
+        ended = self._deliveries.get((event_type, "cancelled"))
+        if ended is not None:
+            ended.inc(number)
+
+
+def watch_process(registry: CollectorRegistry) -> None:
+    """Export the process itself, by the names all Prometheus clients use: CPU, memory, files, garbage, version."""
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from runtime.database import load_queries
+from runtime.trace_context import trace_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -46,6 +47,10 @@ class Message(NamedTuple):
     type: str
     body: bytes
     traceparent: str | None
+
+    def trace_id(self) -> str:
+        """Return the trace that logs and the customer's delivery record name, 32 hex digits."""
+        return trace_id_of(self.traceparent, self.id)
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from feeds import (
     statuspage_routes,
     syndication_routes,
 )
+from feeds.canary_guard import CanaryGuard
 from feeds.canary_reminders import remind
 from feeds.canary_watch import CanaryWatch
 from feeds.keys import Duties, PublishedKeys
@@ -99,6 +100,13 @@ async def open_transparency(
     if settings.kafka_bootstrap and not {"consume", "deliver"}.isdisjoint(roles):
         opened.chores.append(Chore("remind of the canary", REMIND, lambda: remind(pool, watch, clock)))
     return opened
+
+
+def canary_guard(settings: Settings, profile: Profile) -> CanaryGuard:
+    """Return what keeps canaries that nobody published out of the intake."""
+    public_url = settings.public_url.rstrip("/")
+    location = f"{public_url}{profile.base}/transparency/canary"
+    return CanaryGuard(pinned=settings.canary_keys, source=public_url, location=location)
 
 
 async def _serve(

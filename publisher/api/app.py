@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from feeds.routes import Route
     from publisher.api.pipeline import Pipeline
-    from publisher.health import Health
+    from publisher.health import Health, Report
     from publisher.profiles import Profile
     from runtime.settings import Settings
 
@@ -59,13 +59,16 @@ def health_routes(health: Health) -> list[web.RouteDef]:
     """Return what load balancers ask: the status alone."""
 
     async def live(_: web.Request) -> web.Response:
-        return web.Response(body=body("pass"), content_type=CONTENT_TYPE)
+        return _status_of(health.liveness())
 
     async def ready(_: web.Request) -> web.Response:
-        report = await health.report()
-        return web.Response(body=body(report.status), status=report.http_status, content_type=CONTENT_TYPE)
+        return _status_of(await health.report())
 
     return [web.get("/health", ready), web.get("/health/live", live), web.get("/health/ready", ready)]
+
+
+def _status_of(report: Report) -> web.Response:
+    return web.Response(body=body(report.status), status=report.http_status, content_type=CONTENT_TYPE)
 
 
 def _for_every_page(handler: Handler) -> Handler:

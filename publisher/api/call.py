@@ -86,6 +86,8 @@ class Services:
     profile: Profile
     #: The newest documents of the feeds; None where they are not served.
     feeds: FeedWatch | None = None
+    #: Told the event type and number of deliveries that were cancelled.
+    on_cancelled: Callable[[str, int], None] = lambda _type, _count: None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,6 +101,8 @@ class Call:
     body: Any = None
     asked: Asked | None = None
     held: Connection | None = None
+    #: Called once what the handler did is committed: what may not be counted before.
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def account(self) -> str:

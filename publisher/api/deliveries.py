@@ -72,6 +72,7 @@ async def read(call: Call) -> Reply:
     shown = models.DeliveryDetail(
         **dict(_delivery(whole.delivery)),
         request_body=None if whole.body is None else whole.body.decode(),
+        trace_id=whole.trace_id,
         attempt_log=[_attempt(each) for each in whole.attempts],
     )
     return Reply(item=shown.model_dump())

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from consumers.catalogue import CATALOGUE
 from publisher.delivery.outcome import Result
+from publisher.log import LOOKED_AT
 from publisher.subscriptions import MAX_DESCRIPTION, MAX_FILTERS, MAX_OVERLAP
 
 Status = Literal["active", "paused", "disabled"]
@@ -189,6 +190,14 @@ class DeliveryDetail(Delivery):
             "taken it."
         ),
     ]
+    trace_id: Annotated[
+        str | None,
+        Field(
+            description="What to quote when you ask us about this delivery, 32 hex digits; null once retention has "
+            "taken the message.",
+            examples=["4bf92f3577b34da6a3ce929d0e0e4736"],
+        ),
+    ]
     attempt_log: list[Attempt]
 
 
@@ -231,6 +240,69 @@ class Redelivered(Out):
     id: str
     webhook_id: str
     status: DeliveryStatus
+
+
+# --- numbers --------------------------------------------------------------------------------------------------------
+
+Count = Annotated[int, Field(ge=0)]
+#: A key of an object is a plain string.
+ResultName = Annotated[str, Field(json_schema_extra={"enum": list(Result)})]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Outcomes(Out):
+    """How many deliveries ended how."""
+
+    delivered: Count
+    dropped: Count
+    cancelled: Count
+
+
+class Quantiles(Out):
+    """How long half of the deliveries took at most, and 95 and 99 of a hundred, in seconds."""
+
+    p50: Seconds
+    p95: Seconds
+    p99: Seconds
+
+
+class RangeStats(Out):
+    """What was made since then and has ended."""
+
+    range: Literal["hour", "day", "week"]
+    since: datetime
+    outcomes: Outcomes
+    results: Annotated[
+        dict[ResultName, Count],
+        Field(description="By the result of each one's last attempt; none where none was made."),
+    ]
+    latency: Annotated[
+        Quantiles | None,
+        Field(description="From the making of a delivery to its success, retries included; null where none arrived."),
+    ]
+    is_complete: Annotated[
+        bool, Field(description=f"False where there are more than {LOOKED_AT:,}: these are the newest.")
+    ]
+
+
+class WaitingStats(Out):
+    """How many deliveries have not ended."""
+
+    pending: Count
+    sending: Count
+    retrying: Count
+
+
+class WebhookStats(Out):
+    """A webhook's deliveries, counted."""
+
+    webhook_id: str
+    ranges: list[RangeStats]
+    last_delivered_at: Annotated[
+        datetime | None, Field(description="Of what was made within the longest range; null where nothing arrived.")
+    ]
+    last_dropped_at: Annotated[datetime | None, Field(description="As above, of what was given up.")]
+    waiting: Annotated[WaitingStats, Field(description=f"{LOOKED_AT:,} in all at most.")]
 
 
 # --- event types ----------------------------------------------------------------------------------------------------

@@ -13,16 +13,21 @@ from publisher.api.connections import Connections
 from publisher.api.deprecations import check_deprecations
 from publisher.api.idempotency import Idempotency, forget
 from publisher.api.limits import Limiter
+from publisher.api.metrics import ApiMetrics
+from publisher.api.openapi.faults import statuses_of
 from publisher.api.pipeline import Pipeline
+from publisher.api.request_log import RequestLog
 from publisher.api.shortcut import Shortcut
 from publisher.api.tokens import Tokens
 from publisher.delivery.tester import Tester
 from publisher.housekeeping import Chore
 from publisher.secrets import Vault
+from runtime.trace_context import Sampler
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from random import Random
 
     from consumers.credentials import Credentials
     from feeds.feed_watch import FeedWatch
@@ -32,10 +37,12 @@ if TYPE_CHECKING:
     from publisher.endpoints import Directory
     from publisher.health import Health
     from publisher.ids import Ids
+    from publisher.metrics import PublisherMetrics
     from publisher.profiles import Profile
     from runtime.clock import Clock
     from runtime.database import Pool
     from runtime.settings import Settings
+    from runtime.telemetry import Tracing
 
 #: Seconds between two rounds of forgetting answers.
 FORGET = 600.0
@@ -63,9 +70,12 @@ def open_api(
     health: Health,
     ids: Ids,
     clock: Clock,
+    rng: Random,
+    metrics: PublisherMetrics,
     signer: ResponseSigner | None = None,
     routes: Sequence[Route] = (),
     feeds: FeedWatch | None = None,
+    tracing: Tracing | None = None,
 ) -> Opened:
     """Put the API together, with the `routes` of the feeds; without a `signer` no answer is signed.
 
@@ -84,6 +94,11 @@ def open_api(
         tester=tester,
         profile=profile,
         feeds=feeds,
+        on_cancelled=metrics.cancelled,
+    )
+    counting = ApiMetrics(metrics.registry)
+    log = RequestLog(
+        profile, chosen=settings.log_requests, tracing=tracing, sampler=Sampler(settings.trace_sample, rng, clock)
     )
     limiter = Limiter.of(settings, profile.limits, clock)
     client_of = Clients.of(settings)
@@ -95,10 +110,22 @@ def open_api(
         idempotency=Idempotency(vault, lease=settings.attempt_timeout + LEASE_MARGIN),
         client_of=client_of,
         signer=signer,
+        metrics=counting,
+        log=log,
     )
+    app = public_app(settings, profile, health, pipeline, routes)
+    counting.know(app.router.routes(), profile, statuses_of)
 
     shortcut = Shortcut(
-        profile, of_feeds(profile, routes), limiter=limiter, client_of=client_of.read, ids=ids, is_https=is_https
+        profile,
+        of_feeds(profile, routes),
+        limiter=limiter,
+        client_of=client_of.read,
+        ids=ids,
+        clock=clock,
+        is_https=is_https,
+        metrics=counting,
+        log=log,
     )
 
     async def close() -> None:
@@ -111,7 +138,7 @@ def open_api(
 
     return Opened(
         server.runner(
-            public_app(settings, profile, health, pipeline, routes),
+            app,
             envelope=server.envelope_of(profile, ids),
             connections=server.most_connections(settings),
             is_https=is_https,

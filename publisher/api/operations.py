@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from feeds import canary_routes
-from publisher.api import deliveries, incidents, models, peering, transparency, transparency_models, webhooks
+from publisher.api import deliveries, incidents, models, peering, stats, transparency, transparency_models, webhooks
 from publisher.api.call import Access, Listing, Mode, Operation
 from publisher.delivery.egress import UrlFault
 from publisher.profiles.model import Fault, LimitClass
@@ -76,6 +76,12 @@ OPERATIONS: tuple[Operation, ...] = (
         description="Old secrets sign beside it until the overlap ends. The answer shows the new one, this once.",
         access=Access.WRITE, counts_as=AUTH, mode=Mode.CHANGE, body=models.Rotation, is_body_optional=True,
         item=models.SecretRotated, faults=frozenset({Fault.NOT_FOUND}),
+    ),
+    Operation(
+        name="get_webhook_stats", method="GET", path=f"{WEBHOOK}/stats", handler=stats.read,
+        summary="Show how a webhook's deliveries ended lately, and how long they took.",
+        access=Access.READ, counts_as=READ, mode=Mode.READ, item=models.WebhookStats,
+        faults=frozenset({Fault.NOT_FOUND}),
     ),
     Operation(
         name="list_deliveries", method="GET", path=DELIVERIES, handler=deliveries.list_all,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from publisher.api import errors, feed_answers, listing, signing
 from publisher.api.bodies import read_json
@@ -22,7 +23,9 @@ from publisher.api.deprecations import deprecation_headers
 from publisher.api.errors import ApiError
 from publisher.api.idempotency import Once, Stored, key_of
 from publisher.api.limits import texts_of
+from publisher.api.metrics import ApiMetrics
 from publisher.api.request_ids import request_id
+from publisher.api.request_log import RequestLog, named
 from publisher.profiles import templates
 from publisher.profiles.model import Fault, LimitClass
 from runtime.lifecycle import reason_of
@@ -71,6 +74,8 @@ class Pipeline:
         idempotency: Idempotency,
         client_of: Callable[[web.Request], Client],
         signer: ResponseSigner | None = None,
+        metrics: ApiMetrics | None = None,
+        log: RequestLog | None = None,
     ) -> None:
         """`client_of` says who is at the other end of a request; without a `signer` nothing can be had signed."""
         self._services = services
@@ -80,6 +85,8 @@ class Pipeline:
         self._idempotency = idempotency
         self._client_of = client_of
         self._signer = signer
+        self._metrics = metrics or ApiMetrics(CollectorRegistry())
+        self._log = log or RequestLog(services.profile)
         self._told = texts_of(services.profile.limits)
 
     # --- around everything ----------------------------------------------------------------------------------------
@@ -95,9 +102,13 @@ class Pipeline:
 
     async def outermost(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer whatever happens, and put on every answer what every answer has."""
+        clock = self._services.clock
+        started = clock.monotonic()
         names = self._profile.headers
         known = request_id(request.headers.get(names.request_id), self._services.ids)
         said = request[_TOLD] = _Told(known)
+        method, route = named(request)
+        span = self._log.begun(method, route)
         try:
             response = await self._known(request, handler)
         except Exception as error:  # whatever it was, a caller gets an answer
@@ -108,6 +119,9 @@ class Pipeline:
             headers.update(said.standing)
         for name, value in said.notice.items():
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        seconds = clock.monotonic() - started
+        self._metrics.answered(request, response.status, seconds)
+        self._log.ended(method, route, span, response.status, seconds, known)
         return response
 
     async def _known(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -198,6 +212,8 @@ class Pipeline:
         once = Once.of(call, key, request.method, request.path, content) if key and principal else None
         dressing = _Dressing(self._signer, wish, self._profile.headers)
         stored = await self._perform(operation, call, once, request, dressing)
+        for tell in call.afterwards:
+            tell()
         return await self._dressed(stored, dressing)
 
     async def _admit(self, request: web.Request, operation: Operation) -> Principal | None:
@@ -228,6 +244,7 @@ class Pipeline:
         rate = limits.tier(principal.tier if principal else None).rate
         standing = await self._limiter.hit(counts_as, subject, rate)
         request[_TOLD].standing = standing.headers(self._told)
+        self._metrics.decided(counts_as, is_allowed=standing.is_allowed)
         if not standing.is_allowed:
             raise ApiError(
                 Fault.RATE_LIMITED,

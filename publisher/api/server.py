@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from publisher.api import errors
 from publisher.api.protocol import Bounds, Listener, Terms, secure
 from runtime.lifecycle import reason_of
-from runtime.settings import SettingsError, variable
+from runtime.settings import SettingsError, listen_address, variable
 
 if TYPE_CHECKING:
     from publisher.api.errors import ApiError
@@ -109,6 +109,16 @@ def runner(
     app.on_response_prepare.append(on_response_prepare)
     terms = Terms(connections=connections, bounds=bounds or Bounds(), envelope=envelope, is_https=is_https)
     return Runner(app, terms, shutdown_timeout=shutdown_timeout, shortcut=shortcut)
+
+
+async def listen(runner: Runner, address: str, tls: ssl.SSLContext | None = None) -> str:
+    """Set up and listen at an address of the settings; return where that is, as a URL. Raises OSError."""
+    host, port = listen_address(address)
+    await runner.setup()
+    await Site(runner, host, port, tls=tls).start()
+    bound = runner.addresses[0]
+    shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+    return f"{'https' if tls else 'http'}://{shown}:{bound[1]}"
 
 
 def envelope_of(profile: Profile, ids: Ids) -> Envelope:

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from feeds.serving import Prepared
     from publisher.api.call import Client
     from publisher.api.limits import Limiter
+    from publisher.api.metrics import ApiMetrics, Seen
+    from publisher.api.request_log import RequestLog
     from publisher.ids import Ids
     from publisher.profiles import Profile
+    from runtime.clock import Clock
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -52,16 +55,27 @@ class Shortcut:
         limiter: Limiter,
         client_of: Callable[[web.BaseRequest], Client],
         ids: Ids,
+        clock: Clock,
         is_https: bool,
+        metrics: ApiMetrics,
+        log: RequestLog,
     ) -> None:
-        """`routes` by their whole path; those without `stored` are left to the application."""
+        """`routes` by their whole path, which `metrics` knows; those without `stored` are left to the application."""
         self._request_id = istr(profile.headers.request_id)
         self._told = "".join(f"{name}: {text}\r\n" for name, text in texts_of(profile.limits).items())
         self._limiter = limiter
         self._client_of = client_of
         self._ids = ids
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
         self._shelves = {
-            path: _Shelf(route.stored, profile.headers.sign if feed_answers.is_json(route) else None, is_https=is_https)
+            path: _Shelf(
+                route.stored,
+                profile.headers.sign if feed_answers.is_json(route) else None,
+                is_https=is_https,
+                seen={method: metrics.of(method, path) for method in METHODS},
+            )
             for path, route in routes.items()
             if route.stored is not None
         }
@@ -76,8 +90,10 @@ class Shortcut:
 
     def answer(self, request: web.BaseRequest) -> web.StreamResponse | None:
         """Answer a request, or say by None that it has to take the long way."""
-        shelf = self._shelves.get(request.raw_path)
-        if shelf is None or request.method not in METHODS or request.version != HttpVersion11 or not request.keep_alive:
+        started = self._clock.monotonic()
+        path, method = request.raw_path, request.method
+        shelf = self._shelves.get(path)
+        if shelf is None or method not in METHODS or request.version != HttpVersion11 or not request.keep_alive:
             return None
         asked = request.headers
         if hdrs.EXPECT in asked or hdrs.UPGRADE in asked or (shelf.sign is not None and shelf.sign in asked):
@@ -88,6 +104,8 @@ class Shortcut:
         standing = self._limiter.hit_at_once(LimitClass.READ, ADDRESS + self._client_of(request).address)
         if standing is None or not standing.is_allowed:
             return None
+        self._metrics.decided(LimitClass.READ, is_allowed=True)
+        span = self._log.begun(method, path)
         chosen = stored.fixed.choose(request)
         moving = "" if stored.cache_control is None else f"Cache-Control: {stored.cache_control}\r\n"
         known = request_id(asked.get(self._request_id), self._ids)
@@ -95,14 +113,22 @@ class Shortcut:
             f"{shelf.head(stored, chosen)}{moving}{standing.said(self._told)}"
             f"{self._request_id}: {known}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"
         )
+        seconds = self._clock.monotonic() - started
+        seen = shelf.seen[method]
+        if seen is not None:
+            self._metrics.counted(seen, chosen.status, seconds)
+        self._log.ended(method, path, span, chosen.status, seconds, known)
         return _Whole(chosen.status, head.encode(), chosen.content if chosen.is_sent else b"")
 
 
 class _Shelf:
     """The heads of what one path answers: what stays the same in them for as long as its document does."""
 
-    def __init__(self, stored: Callable[[], Stored | None], sign: str | None, *, is_https: bool) -> None:
+    def __init__(
+        self, stored: Callable[[], Stored | None], sign: str | None, *, is_https: bool, seen: Mapping[str, Seen | None]
+    ) -> None:
         self.stored = stored
+        self.seen = seen
         self.sign = None if sign is None else istr(sign)
         self._is_https = is_https
         self._of: object = None

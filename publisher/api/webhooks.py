@@ -89,8 +89,10 @@ async def change(call: Call) -> Reply:
 async def remove(call: Call) -> Reply:
     """Remove one; what waits for it is cancelled."""
     webhook_id = call.path["webhook_id"]
-    await deliveries.delete_endpoint(call.connection, call.account, webhook_id)
+    cancelled = await deliveries.delete_endpoint(call.connection, call.account, webhook_id)
     await audit.note(call.connection, call, Action.DELETED, webhook_id)
+    count = call.services.on_cancelled
+    call.afterwards += [functools.partial(count, event_type, number) for event_type, number in cancelled.items()]
     return Reply()
 
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from runtime.settings import Settings
 
 HEALTH = "application/health+json"
+CHECKS = {
+    *("database:responseTime", "database:migration", "eventLoop:lag"),
+    *("intake:halted", "intake:assignment", "intake:progress", "telemetry:assignment", "telemetry:progress"),
+}
 
 
 @contextlib.asynccontextmanager
@@ -46,12 +50,18 @@ async def test_it_prints_one_ready_line_and_answers_on_both_listeners(settings: 
         assert ready["ready"] is True
         for path in ("/health", "/health/live", "/health/ready"):
             assert await get(ready["api"] + path) == (200, HEALTH, '{"status":"pass"}')
-        for path in ("/readyz", "/startupz", "/health"):
+        looked_at = {
+            "/livez": {"eventLoop:lag"},
+            "/startupz": set(),
+            "/readyz": CHECKS,
+            "/health": CHECKS,
+        }
+        for path, names in looked_at.items():
             status, content_type, text = await get(ready["admin"] + path)
             assert (status, content_type) == (200, HEALTH)
-            checks = orjson.loads(text)["checks"]
-            assert checks == {"database": [{"status": "pass"}], "intake": [{"status": "pass"}]}
-        assert await get(ready["admin"] + "/livez") == (200, HEALTH, '{"status":"pass"}')
+            document = orjson.loads(text)
+            assert (document["status"], document["serviceId"], set(document["checks"])) == ("pass", "heliograph", names)
+            assert {each["status"] for [each] in document["checks"].values()} <= {"pass"}
         metrics = await get(ready["admin"] + "/metrics")
         assert metrics.status == 200
         assert 'heliograph_deliveries_total{outcome="delivered",type="server.provisioned"} 0.0' in metrics.text
@@ -147,8 +157,8 @@ async def test_a_burst_of_bad_records_halts_intake_and_nothing_else(settings: Se
         await until(is_unready, "/readyz says 503")
         document = orjson.loads((await get(ready["admin"] + "/readyz")).text)
         assert document["status"] == "fail"
-        assert document["checks"]["database"] == [{"status": "pass"}]
-        assert "8 of the last 8 records" in document["checks"]["intake"][0]["output"]
+        assert document["checks"]["database:responseTime"][0]["status"] == "pass"
+        assert "8 of the last 8 records" in document["checks"]["intake:halted"][0]["output"]
         assert await get(ready["api"] + "/health") == (503, HEALTH, '{"status":"fail"}')
         assert (await get(ready["admin"] + "/livez")).status == 200
         assert (await service.terminate()).code == 0

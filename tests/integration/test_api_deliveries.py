@@ -15,6 +15,7 @@ from publisher.api import models
 from publisher.deliveries import MOST_ATTEMPTS, Redelivery
 from publisher.queue import ENDED_STATES, LIVE_STATES
 from publisher.recovery import Recoverer
+from runtime.trace_context import trace_id_of
 from tests.support.desk import a_desk
 from tests.support.histories import HOUR_AGO, Histories, histories
 from tests.support.live import Live, live, states
@@ -192,6 +193,7 @@ async def test_a_delivery_is_shown_as_its_receiver_had_it(desk: Desk, here: Live
     assert waiting.json["next_attempt_at"] is not None
     shown = (await desk("GET", f"/webhooks/{made['id']}/deliveries/{delivery_id}")).json
     assert (shown["status"], shown["attempts"], shown["last_result"]) == ("delivered", 2, "2xx")
+    assert shown["trace_id"] == trace_id_of(None, shown["message_id"])
     assert [(each["number"], each["result"], each["status_code"]) for each in shown["attempt_log"]] == [
         (1, "5xx", 503),
         (2, "2xx", 204),
@@ -207,6 +209,7 @@ async def test_a_body_that_retention_has_taken_is_null(desk: Desk, past: Histori
     delivery_id = await past.add(made["id"], has_payload=False)
     shown = (await desk("GET", f"/webhooks/{made['id']}/deliveries/{delivery_id}")).json
     assert shown["request_body"] is None
+    assert shown["trace_id"] is None
     assert shown["attempt_log"] == []
 
 

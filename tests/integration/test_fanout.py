@@ -48,6 +48,7 @@ class Bench:
         self.offered = set(CATALOGUE) - {"server.resized", "incident.updated"}
         self.submitted: list[list[Job]] = []
         self.woken = 0
+        self.turned_away: list[str] = []
         ids = Ids(FakeClock())
         self.directory = Directory(Vault({"test": KEY}), ids, LOOPBACK)
         self.fan_out = FanOut(
@@ -60,6 +61,7 @@ class Bench:
             submit=lambda jobs: self.submitted.append(list(jobs)),
             wake=self._wake,
             offered=self.offered,
+            on_turned_away=self.turned_away.append,
         )
 
     def _wake(self) -> None:
@@ -336,6 +338,7 @@ async def test_what_is_new_for_a_full_account_is_logged_as_cancelled_and_nothing
         (other, "server.power.on"),
     ]
     assert [job.endpoint.id for job in bench.jobs] == [other]
+    assert bench.turned_away == ["server.power.on"]
     assert await bench.rows("SELECT count(*) FROM messages") == [(3,)]
 
 

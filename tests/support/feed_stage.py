@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import aiohttp
+from prometheus_client import CollectorRegistry
 
 from consumers.credentials import Credentials
 from feeds import documents, feed_routes
@@ -20,7 +21,10 @@ from publisher.api.auth import Authenticator
 from publisher.api.clients import Clients
 from publisher.api.idempotency import Idempotency
 from publisher.api.limits import Limiter
+from publisher.api.metrics import ApiMetrics
+from publisher.api.openapi.faults import statuses_of
 from publisher.api.pipeline import Pipeline
+from publisher.api.request_log import RequestLog
 from publisher.api.shortcut import Shortcut
 from publisher.api.tokens import Tokens
 from publisher.health import Health
@@ -118,9 +122,11 @@ async def a_stage(
         )
         routes = [*feed_routes.routes(watch, desk.pool), streams.route]
         app = public_app(settings, services.profile, Health(), pipeline, routes)
+        metrics = ApiMetrics(CollectorRegistry())
+        metrics.know(app.router.routes(), services.profile, statuses_of)
         shortcut = Shortcut(
             services.profile, of_feeds(services.profile, routes), limiter=limiter, client_of=clients.read,
-            ids=services.ids, is_https=False,
+            ids=services.ids, clock=system, is_https=False, metrics=metrics, log=RequestLog(services.profile),
         )  # fmt: skip
         async with serving(app, shortcut=shortcut) as served:
             caller = Caller(f"http://127.0.0.1:{served.port}", session)

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("consumers", "feeds", "migrations", "publisher", "runtime", "signer")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+MODULES += sorted((ROOT / "deploy" / "telemetry").rglob("*.py"))
 LONGEST_FILE = 400
 DUMPING_GROUNDS = {"util", "utils", "helper", "helpers", "common", "misc"}
 #: What the contract promises besides what the documents mention.

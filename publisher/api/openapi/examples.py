@@ -33,6 +33,38 @@ RECOVERY_ID = "rcv_019e31c07a10e6d2894fb75a3c10d8f2"
 REQUEST_ID = "req_019e30b31f002ab48d5e07c9f1637be0"
 INCIDENT_ID = incidents.EXAMPLE["id"]
 TRACE = "2026-11-01T09:30:02.184000Z"
+STATS: Json = {
+    "webhook_id": WEBHOOK_ID,
+    "ranges": [
+        {
+            "range": "hour",
+            "since": "2026-11-01T08:30:03Z",
+            "outcomes": {"delivered": 1, "dropped": 0, "cancelled": 0},
+            "results": {"2xx": 1},
+            "latency": {"p50": 0.271, "p95": 0.271, "p99": 0.271},
+            "is_complete": True,
+        },
+        {
+            "range": "day",
+            "since": "2026-10-31T09:30:03Z",
+            "outcomes": {"delivered": 212, "dropped": 0, "cancelled": 0},
+            "results": {"2xx": 212},
+            "latency": {"p50": 0.094, "p95": 0.31, "p99": 61.7},
+            "is_complete": True,
+        },
+        {
+            "range": "week",
+            "since": "2026-10-25T09:30:03Z",
+            "outcomes": {"delivered": 1480, "dropped": 3, "cancelled": 0},
+            "results": {"2xx": 1480, "timeout": 3},
+            "latency": {"p50": 0.096, "p95": 0.34, "p99": 418.2},
+            "is_complete": True,
+        },
+    ],
+    "last_delivered_at": "2026-11-01T09:30:02.271000Z",
+    "last_dropped_at": "2026-10-28T03:12:44.905000Z",
+    "waiting": {"pending": 0, "sending": 0, "retrying": 1},
+}
 #: Of no use: 32 bytes that count from 0.
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # noqa: S105 - see above
 SIGNATURE = "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="
@@ -155,7 +187,11 @@ def of_models(prefix: str, test: Json) -> dict[type[BaseModel], Json]:
         },
         models.Delivery: delivery,
         models.DeliveryDetail: delivery
-        | {"request_body": _text(message(provisioned, ServerProvisioned.EXAMPLE)), "attempt_log": [attempt]},
+        | {
+            "request_body": _text(message(provisioned, ServerProvisioned.EXAMPLE)),
+            "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+            "attempt_log": [attempt],
+        },
         models.Redelivered: {"id": DELIVERY_ID, "webhook_id": WEBHOOK_ID, "status": "pending"},
         models.Recovery: {
             "id": RECOVERY_ID,
@@ -176,6 +212,7 @@ def of_models(prefix: str, test: Json) -> dict[type[BaseModel], Json]:
             "schema": catalogue.schema(provisioned),
             "example": ServerProvisioned.EXAMPLE,
         },
+        models.WebhookStats: STATS,
         **peering.EXAMPLES,
         incidents.Reported: incidents.EXAMPLE,
         **feed_examples.DOCUMENTS,

@@ -28,6 +28,12 @@ def faults_of(operation: Operation, profile: Profile) -> frozenset[Fault]:
     return frozenset(fault for fault, _ in _coded(operation, profile))
 
 
+def statuses_of(operation: Operation, profile: Profile) -> frozenset[int]:
+    """Return every status an operation may be answered with: its own, and those the profile gives to its faults."""
+    kinds = profile.errors.kinds
+    return frozenset({operation.status, *(kinds[fault].status for fault in faults_of(operation, profile))})
+
+
 def codes_of(operation: Operation, fault: Fault, profile: Profile) -> list[str]:
     """Return the codes an operation's fault may have, those of the way to it first."""
     kind = profile.errors.kinds[fault]

@@ -23,18 +23,21 @@ READY, LIVE = "Say whether this service can do its work.", "Say whether this ser
 def paths(profile: Profile) -> dict[str, Json]:
     """Return the routes as paths of the document."""
     return {
-        "/health": {"get": _health("get_health", READY, profile, may_fail=True)},
-        "/health/live": {"get": _health("get_health_live", LIVE, profile, may_fail=False)},
-        "/health/ready": {"get": _health("get_health_ready", READY, profile, may_fail=True)},
+        "/health": {"get": _health("get_health", READY, profile)},
+        "/health/live": {"get": _health("get_health_live", LIVE, profile)},
+        "/health/ready": {"get": _health("get_health_ready", READY, profile)},
         profile.base + OPENAPI: {"get": _document(profile)},
     }
 
 
-def _health(name: str, summary: str, profile: Profile, *, may_fail: bool) -> Json:
+def _health(name: str, summary: str, profile: Profile) -> Json:
     headers = [profile.headers.request_id]
-    answers = {"200": _answer("It does.", headers, CONTENT_TYPE, _status("pass"))}
-    if may_fail:
-        answers["503"] = _answer("It does not.", headers, CONTENT_TYPE, _status("fail"))
+    answers = {
+        "200": _answer(
+            "It does; `warn` says that something of it is impaired.", headers, CONTENT_TYPE, _status("pass")
+        ),
+        "503": _answer("It does not.", headers, CONTENT_TYPE, _status("fail")),
+    }
     return _operation(name, summary, answers)
 
 
@@ -64,7 +67,7 @@ def _answer(description: str, headers: Sequence[str], content_type: str, content
 def _status(shown: str) -> Json:
     schema = {
         "type": "object",
-        "properties": {"status": {"enum": ["pass", "fail"]}},
+        "properties": {"status": {"enum": ["pass", "warn", "fail"]}},
         "required": ["status"],
         "additionalProperties": False,
     }

@@ -127,6 +127,19 @@ def test_the_oldest_attempt_decides_whether_it_hangs(gate: Gate, clock: FakeCloc
     assert gate.admits(endpoint(), is_fresh=True)
 
 
+def test_whom_it_is_closed_to_may_be_given_nothing(gate: Gate, clock: FakeClock) -> None:
+    other, failing = endpoint("we_2"), endpoint("we_3")
+    run(gate, 10, succeeded=False, to=failing)
+    oldest = start(gate, job(1))
+    end(gate, start(gate, job(2, other)), succeeded=True)
+    assert gate.closed_to() == ["we_3"]
+    start(gate, job(3))
+    assert (sorted(gate.closed_to()), set(gate.circuits())) == (["we_1", "we_3"], {"we_3"})
+    end(gate, oldest, succeeded=True)
+    clock.advance(30)
+    assert (gate.closed_to(), set(gate.circuits())) == (["we_1"], {"we_3"})
+
+
 # --- the circuit -----------------------------------------------------------------------------------------------------
 
 

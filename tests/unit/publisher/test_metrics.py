@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from consumers.catalogue import CATALOGUE
 from publisher.delivery.outcome import Result
-from publisher.metrics import OUTCOMES, PublisherMetrics
+from publisher.metrics import OUTCOMES, PublisherMetrics, watch_process
 from tests.support.jobs import a_job, a_message, an_endpoint
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # as the service does
@@ -94,3 +94,26 @@ def test_a_delivery_is_counted_when_it_ends(
         for outcome in OUTCOMES
     }
     assert values == {outcome: counted if outcome == state else 0 for outcome in OUTCOMES}
+
+
+def test_what_ends_unsent_is_counted_as_cancelled(registry: CollectorRegistry, metrics: PublisherMetrics) -> None:
+    metrics.cancelled("topup.confirmed")
+    metrics.cancelled("topup.confirmed", 7)
+    metrics.cancelled("of.no-type-we-know", 3)
+    values = [
+        registry.get_sample_value("heliograph_deliveries_total", {"type": event_type, "outcome": outcome})
+        for event_type in CATALOGUE
+        for outcome in OUTCOMES
+    ]
+    labels = {"type": "topup.confirmed", "outcome": "cancelled"}
+    assert registry.get_sample_value("heliograph_deliveries_total", labels) == sum(filter(None, values)) == 8
+
+
+def test_the_process_itself_is_exported(registry: CollectorRegistry) -> None:
+    watch_process(registry)
+    names = {sample.name for family in registry.collect() for sample in family.samples}
+    expected = {
+        "process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds",
+        "python_info", "python_gc_collections_total",
+    }  # fmt: skip
+    assert not expected - names
