@@ -2,82 +2,85 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
 from pathlib import Path  # noqa: TC003 - typer reads the annotation when the command is registered
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import asyncpg
 import typer
-from typer.exceptions import Exit, TyperException
+from typer.exceptions import Exit
 
 from publisher import VERSION
-from publisher.cli import (
-    asyncapi,
-    canary,
-    canary_publish,
-    config,
-    database,
-    deadletters,
-    deliveries,
-    demo,
-    doctor,
-    emit,
-    keys,
-    openapi,
-    serve,
-    token,
-    verify,
-    webhook,
-)
-from publisher.cli.context import CommandError, CommandUsageError, Context, printable, say
-from publisher.profiles import ProfileError
-from publisher.roles import NotReadyError
-from publisher.secrets import SealError
-from runtime.embedded import EmbeddedError
-from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, UnreachableError, reason_of
-from runtime.settings import SettingsError
-from signer.faults import AgentError, PgpError
+from publisher.cli.context import Context, say
+from runtime.lifecycle import EXIT_DONE, EXIT_USAGE
 
-USAGE_ERRORS = (SettingsError, ProfileError, CommandUsageError)
-FAILURES = (CommandError, UnreachableError, NotReadyError, EmbeddedError, SealError, AgentError, PgpError)
-#: The server is there and says no: the login, the database or a permission.
-DATABASE_REFUSALS = (
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InsufficientPrivilegeError,
-    asyncpg.ReadOnlySQLTransactionError,
-)
+if TYPE_CHECKING:
+    from types import ModuleType
+
+#: Each command and the module of publisher/cli that has it under its own name. To load all of them takes a second, so
+#: only what is named is loaded.
+COMMANDS = {
+    "serve": "serve",
+    "migrate": "database",
+    "doctor": "doctor",
+    "config": "config",
+    "openapi": "openapi",
+    "asyncapi": "asyncapi",
+    "emit": "emit",
+    "token": "token",
+    "verify": "verify",
+    "demo": "demo",
+}
+#: Each group of commands, and the module that has it.
+GROUPS = {
+    "webhook": "webhook",
+    "deliveries": "deliveries",
+    "deadletters": "deadletters",
+    "canary": "canary",
+    "keys": "keys",
+}
+#: Commands of a group that stand in a module of their own.
+APART = {"canary": {"publish": "canary_publish", "status": "canary_publish"}}
 EXIT_INTERRUPTED = 130
 
-app = typer.Typer(
-    name="heliograph",
-    help="Publishes a compute provider's events: signed webhooks, signed feeds, honest metrics.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-app.command()(serve.serve)
-app.command()(database.migrate)
-app.command()(doctor.doctor)
-app.command()(config.config)
-app.command()(openapi.openapi)
-app.command()(asyncapi.asyncapi)
-app.command()(emit.emit)
-app.command()(token.token)
-app.command()(verify.verify)
-app.command()(demo.demo)
-app.add_typer(webhook.group, name="webhook")
-app.add_typer(deliveries.group, name="deliveries")
-app.add_typer(deadletters.group, name="deadletters")
-canary.group.command()(canary_publish.publish)
-canary.group.command()(canary_publish.status)
-app.add_typer(canary.group, name="canary")
-app.add_typer(keys.group, name="keys")
+
+def command_line(arguments: list[str]) -> typer.Typer:
+    """Return the command line with what `arguments` name, or with everything where they name nothing there is."""
+    made = typer.Typer(
+        name="heliograph",
+        help="Publishes a compute provider's events: signed webhooks, signed feeds, honest metrics.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    made.callback(invoke_without_command=True)(_root)
+    named = [each for each in arguments if not each.startswith("-")]
+    chosen = [each for each in named if each in COMMANDS or each in GROUPS][:1] or [*COMMANDS, *GROUPS]
+    for name in chosen:
+        if name in COMMANDS:
+            made.command(name)(getattr(_module(COMMANDS[name]), name))
+        else:
+            made.add_typer(_group(name, named), name=name)
+    return made
 
 
-@app.callback(invoke_without_command=True)
+def _group(name: str, named: list[str]) -> typer.Typer:
+    group: typer.Typer = _module(GROUPS[name]).group
+    known = {each.name or getattr(each.callback, "__name__", None) for each in group.registered_commands}
+    apart = APART.get(name, {})
+    wanted = [each for each in named if each in apart][:1] or ([] if known.intersection(named) else [*apart])
+    for command in wanted:
+        if command not in known:
+            group.command(command)(getattr(_module(apart[command]), command))
+    return group
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"publisher.cli.{name}")
+
+
 def _root(
     ctx: typer.Context,
     config_file: Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")] = None,
@@ -97,14 +100,17 @@ def _root(
 def run(arguments: list[str]) -> int:
     """Run one command; return its exit code. Global options may stand anywhere on the line."""
     try:
-        code = app(args=_global_options_first(arguments), prog_name="heliograph", standalone_mode=False)
+        ordered = _global_options_first(arguments)
+        code = command_line(ordered)(args=ordered, prog_name="heliograph", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except Exception as error:
         if "--debug" in arguments:
             for line in "".join(traceback.format_exception(error)).splitlines():
                 say(line, err=True)
-        text, code = _last_words(error)
+        from publisher.cli.last_words import last_words  # noqa: PLC0415 - knows every error, so it loads a lot
+
+        text, code = last_words(error)
         print(text, file=sys.stderr)  # noqa: T201 - stderr is where errors go, logging or not
     return code if isinstance(code, int) else EXIT_DONE
 
@@ -112,26 +118,6 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """Run the command line and exit with its code."""
     sys.exit(run(sys.argv[1:]))
-
-
-def _last_words(error: Exception) -> tuple[str, int]:
-    """Return what an error is to a person, in one line, and the exit code it means."""
-    if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its help is the answer
-        return str(error), EXIT_USAGE
-    if isinstance(error, TyperException):
-        code = error.exit_code
-        text = error.format_message().replace("Value error, ", "")  # what typer's own validation leaves in front
-        text = " ".join(text.split())  # it lists choices on lines of their own
-    elif isinstance(error, USAGE_ERRORS):
-        text, code = str(error), EXIT_USAGE
-    elif isinstance(error, FAILURES):
-        text, code = str(error), EXIT_FAILED
-    elif isinstance(error, DATABASE_REFUSALS):
-        text, code = f"HELIOGRAPH_DATABASE_URL: {reason_of(error)}", EXIT_FAILED
-    else:  # a bug is still one line, and says how to see more
-        text = f"{type(error).__name__}: {reason_of(error)} (this is a bug; --debug shows where)"
-        code = EXIT_FAILED
-    return f"heliograph: {printable(text) or type(error).__name__}", code
 
 
 def _global_options_first(arguments: list[str]) -> list[str]:

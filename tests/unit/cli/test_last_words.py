@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 import typer
 
-from publisher import __main__ as command_line
+from publisher import __main__ as main
 from publisher.cli.context import CommandError, CommandUsageError
 from publisher.roles import NotReadyError
 from publisher.secrets import SealError
@@ -65,13 +65,13 @@ def test_an_interrupted_command_says_nothing(
 def test_what_a_command_returns_is_its_exit_code(
     monkeypatch: pytest.MonkeyPatch, returned: int | None, code: int
 ) -> None:
-    monkeypatch.setattr(command_line, "app", lambda **_: returned)
-    assert command_line.run(["serve"]) == code
+    monkeypatch.setattr(main, "command_line", lambda _: lambda **_: returned)
+    assert main.run(["serve"]) == code
 
 
 def end_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
     def app(**_: object) -> None:
         raise error
 
-    monkeypatch.setattr(command_line, "app", app)
-    return command_line.run(["serve"])
+    monkeypatch.setattr(main, "command_line", lambda _: app)
+    return main.run(["serve"])
