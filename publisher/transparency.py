@@ -24,6 +24,7 @@ from feeds.canary_watch import CanaryWatch
 from feeds.keys import Duties, PublishedKeys
 from feeds.metrics import CanaryMetrics
 from feeds.pages import Link, Site
+from feeds.pages.missing import Missing
 from feeds.security_text import Contacts, SecurityText
 from feeds.stream import Streams
 from publisher.api.clients import Clients
@@ -141,7 +142,7 @@ async def _serve(
         url=public_url + profile.base,
         address_of=lambda request: network_of(clients(request).address),
     )
-    opened.routes.extend([
+    served = [
         *canary_routes.routes(watch, pool, clock, url=public_url + profile.base),
         *key_routes.routes(keys, site, clock=clock, security=_security(profile, public_url, signer, clock)),
         *pages.assets(),
@@ -154,7 +155,9 @@ async def _serve(
         *peering_routes.routes(feeds),
         *badge_routes.routes(feeds, watch, clock),
         streams.route,
-    ])  # fmt: skip
+    ]  # fmt: skip
+    missing = Missing(site)
+    opened.routes.extend(missing.instead(each) for each in served)
     opened.beside.extend([("read the public keys", keys.run), ("end streams", streams.run)])
 
 

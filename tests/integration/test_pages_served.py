@@ -106,8 +106,13 @@ async def test_an_incident_has_all_its_updates_and_a_maintenance_its_window(page
     said = await pages.text("/status/maintenance/mnt_2026_0029")
     for each in ("Planned from 21 October 2026, 01:00 UTC", "Completed 21 October 2026, 02:10 UTC", "Oslo Network"):
         assert each in said
-    for path in ("/status/incidents/mnt_2026_0029", "/status/maintenance/inc_2026_0919", "/status/incidents/x"):
-        assert (await pages.ask("GET", path)).status == 404
+    for path in ("/status/incidents/mnt_2026_0029", "/status/maintenance/inc_2026_0919", "/status/incidents/<x>"):
+        answer = await pages.ask("GET", path)
+        assert (answer.status, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+        assert "There is nothing here" in answer.content.decode()
+        assert "<x>" not in answer.content.decode()
+        again = await pages.ask("GET", path, If_None_Match=answer.headers["ETag"], Accept_Language="sv")
+        assert (again.status, "Här finns ingenting" in again.content.decode()) == (404, True)
 
 
 async def test_an_incident_whose_opening_never_came_has_its_id_for_a_title(pages: Pages) -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from feeds import canary_page, peering_page, status_pages
 from feeds.pages import Link, Site, assets
+from feeds.pages.missing import Missing
 from feeds.routes import NothingHereError, Route
 from tests.support.api import Caller
 from tests.support.feed_documents import NOW
@@ -86,7 +87,7 @@ async def serving(routes: Iterable[Route], *, stream: Handler | None = None) -> 
             return web.Response(status=404)
 
     app = web.Application(middlewares=[missing])
-    for route in routes:
+    for route in map(Missing(SITE).instead, routes):
         app.router.add_get(("/v1" if route.is_api else "") + route.path, route.handler)
     if stream:
         app.router.add_get("/v1/transparency/stream", stream)
