@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 import uvloop
 
-from benchmarks import api, backlog, delivery, feeds, latency, observability, process
+from benchmarks import api, backlog, delivery, feeds, latency, observability, process, scale
 from benchmarks.sink import SinkMissingError
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def main() -> int:
     parser.add_argument(
         "only",
         nargs="*",
-        help="delivery latency isolation backlog observability api signing canary feeds coalescing ready memory; "
-        "all when none",
+        help="delivery latency isolation backlog fan-out cold-start observability api signing canary feeds coalescing "
+        "ready memory; all when none",
     )
     arguments = parser.parse_args()
     results: dict[str, Row] = orjson.loads(RESULTS.read_bytes()) if arguments.only and RESULTS.exists() else {}
@@ -61,6 +61,8 @@ def main() -> int:
         "latency": half_rate,
         "isolation": lambda: latency.isolation(arguments.seconds),
         "backlog": lambda: backlog.measure(arguments.events),
+        "fan-out": lambda: scale.fan_out(arguments.events),
+        "cold-start": lambda: scale.cold_start(arguments.events),
         "observability": lambda: observability.measure(arguments.events),
         "api": lambda: api.measure(arguments.seconds / 6),
         "signing": feeds.signing,

@@ -91,6 +91,16 @@ class Stage:
             await asyncio.sleep(BEAT)
         return sent
 
+    async def announce(self, event_type: str) -> None:
+        """Produce one public event."""
+        async with contextlib.AsyncExitStack() as stack:
+            producer = broker.KafkaProducer(self.settings)
+            await producer.start()
+            stack.push_async_callback(producer.stop)
+            await producer.send(
+                [cloud_event(self.settings.kafka_topic_events, event_type, time=datetime.now(UTC), source="/benchmark")]
+            )
+
     async def _send(self, accounts: Sequence[str], start: int, count: int) -> None:
         if self._producer is None:
             self._producer = broker.KafkaProducer(self.settings, linger_ms=5)

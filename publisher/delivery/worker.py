@@ -33,6 +33,8 @@ CLAIMED_SHARE = 0.25
 #: Fresh deliveries in hand for each slot: waiting for it, using it, or waiting to be recorded. Slots then never
 #: idle while the next batch is being committed.
 IN_HAND = 8
+#: The same of claimed ones, which others could claim meanwhile: enough for slots to go on while results are committed.
+CLAIMED_IN_HAND = 4
 #: Attempts started in one turn of the event loop. Hundreds at once would also end at once, turn after turn, and the
 #: steps of intake, one to a turn, would wait until all is sent.
 BURST, CLAIMED_BURST = 12, 4
@@ -181,7 +183,7 @@ class Worker:
         pause = FIRST_PAUSE
         while True:
             held = len(self._jobs) - self._fresh_jobs
-            free = self._claimed.slots - held
+            free = self._claimed.slots * CLAIMED_IN_HAND - held
             self._due.clear()
             claimed: list[Job] = []
             if free > 0:
@@ -289,7 +291,7 @@ class Worker:
             policy=job.endpoint.policy,
             rng=self._rng,
         )
-        self._metrics.attempted(job, result, duration, self._clock.monotonic())
+        self._metrics.attempted(job, result, duration, self._clock.monotonic(), self._gate.hindered_at)
         self._reporter.attempted(job, attempted, verdict)
         self._recorder.add(
             Finished(

@@ -259,7 +259,8 @@ async def test_claimed_deliveries_have_slots_of_their_own() -> None:
         bench.worker.submit([fresh])
         await bench.queue.until(lambda queue: queue.states()["dlv_fresh"] == "delivered")
         states = list(bench.queue.states().values())
-        assert (states.count("leased"), states.count("pending")) == (CLAIMED, 18)
+        in_hand = CLAIMED * worker_module.CLAIMED_IN_HAND
+        assert (states.count("leased"), states.count("pending")) == (in_hand, 20 - in_hand)
         gate.is_open.set()  # from here on each that ends makes room for the next, without waiting for the interval
         await bench.queue.until(lambda queue: set(queue.states().values()) == {"delivered"})
         assert gate.most == CLAIMED
