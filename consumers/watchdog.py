@@ -83,6 +83,8 @@ class WatchedConsumer:
         self._clock = clock
         self._on_restart = on_restart
         self._first_patience = self._patience = patience
+        #: What the last one was stuck in, until this one has got on for a while.
+        self._was_stuck = ""
         self._client: Client | None = make()
         self._begin()
 
@@ -148,12 +150,15 @@ class WatchedConsumer:
         return self._progress.assigned if self._client is not None else None
 
     def trouble(self) -> str:
-        """Return why this consumer does not get on, empty while it does."""
+        """Return why this consumer does not get on, empty while it does.
+
+        One that was started anew has yet to show that it gets on: restarts that do not help must not look like health.
+        """
         if self._client is None:
             return "it is being started anew, and no broker answers"
         standstill = self._progress.standstill
         if standstill < UNREADY:
-            return ""
+            return f"it was started anew and has yet to get on: {self._was_stuck}" if self._was_stuck else ""
         return self._progress.stuck(UNREADY) or f"it has not become a member of its group for {standstill:.0f} s"
 
     async def _connected(self) -> Client:
@@ -178,17 +183,25 @@ class WatchedConsumer:
         now = self._clock.monotonic()
         if now - self._looked_at < LOOK:
             return
-        self._progress.look(min(now - self._looked_at, LONGEST_STEP), client.sights())
-        self._looked_at = now
-        if self._progress.standstill:
-            self._well_since = now
-        elif now - self._well_since >= self._patience:
-            self._patience = self._first_patience
+        self._see(client, min(now - self._looked_at, LONGEST_STEP))
         if now - self._asked_at >= ASK:
             self._asked_at = now
             await self._ask(client)
+            self._see(client, self._clock.monotonic() - now)  # all of it: nothing else was done meanwhile
         if reason := self._progress.stuck(self._patience):
             await self._give_up(client, reason)
+
+    def _see(self, client: Client, elapsed: float) -> None:
+        now = self._looked_at = self._clock.monotonic()
+        self._progress.look(elapsed, client.sights())
+        if self._progress.standstill:
+            self._well_since = now
+            return
+        well = now - self._well_since
+        if well >= self._patience:
+            self._patience = self._first_patience
+        if well >= UNREADY:
+            self._was_stuck = ""
 
     async def _ask(self, client: Client) -> None:
         """Ask where partitions end: a client that hears nothing knows of no lag."""
@@ -201,6 +214,7 @@ class WatchedConsumer:
     async def _give_up(self, client: Client, reason: str) -> None:
         logger.warning("the consumer is stuck: %s; starting another one in its place", reason)
         self._client = None
+        self._was_stuck = reason
         self._patience = min(self._patience * 2, LONGEST_PATIENCE)
         self._on_restart()
         await client.abandon()

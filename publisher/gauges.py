@@ -100,8 +100,11 @@ class Gauges:
 
     async def count(self) -> None:
         """Count; raises what the database raises, and the figures stay as they were."""
+        circuits = self._gate.circuits()
+        # One whose probe is due could be given a delivery at this moment: the others behind it are not due for us.
+        unavailable = circuits.union(self._gate.closed_to())
         async with self._pool.acquire() as connection:
-            counted = await count(connection, unavailable=self._gate.closed_to(), open_circuits=self._gate.circuits())
+            counted = await count(connection, unavailable=unavailable, open_circuits=circuits)
         for state, gauge in self._deliveries.items():
             gauge.set(counted.deliveries[state])
         for lane, gauge in self._oldest_due.items():

@@ -121,6 +121,8 @@ class Health:
         self._clock = clock or SystemClock()
         self._checks: dict[str, _Registered] = {}
         self._reporting: asyncio.Task[Report] | None = None
+        #: The last question of each check, answered or not.
+        self._left: dict[str, asyncio.Future[Observed | None]] = {}
         self._is_started = False
         self._lag: Callable[[], Finding] | None = None
 
@@ -184,14 +186,13 @@ class Health:
         return await asyncio.shield(self._reporting)
 
     async def _report(self) -> Report:
-        findings = await asyncio.gather(*(self._run(each) for each in self._checks.values()))
+        findings = await asyncio.gather(*(self._run(*each) for each in self._checks.items()))
         return Report({**dict(zip(self._checks, findings, strict=True)), **self.liveness().findings})
 
-    async def _run(self, registered: _Registered) -> Finding:
+    async def _run(self, name: str, registered: _Registered) -> Finding:
         observed, output = None, ""
         try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                observed = await registered.check()
+            observed = await self._answer(name, registered)
         except TimeoutError:
             output = f"no answer within {CHECK_SECONDS:g} s"
         except CheckError as error:
@@ -200,6 +201,30 @@ class Health:
             output = reason_of(error)
         status = registered.otherwise if output else Status.PASS
         return Finding(status, registered.component_type, self._clock.now(), observed, output)
+
+    async def _answer(self, name: str, registered: _Registered) -> Observed | None:
+        """Return what a check says; raises what it raises, and `TimeoutError`.
+
+        One that does not answer is left behind: a server that hangs also keeps the giving up of a question waiting. It
+        is asked again when that has ended, or each look would take another connection with it.
+        """
+        left = self._left.get(name)
+        if left is not None and not left.done():
+            raise TimeoutError
+        asked = self._left[name] = asyncio.ensure_future(registered.check())
+        try:
+            if (await asyncio.wait((asked,), timeout=CHECK_SECONDS))[0]:
+                return asked.result()
+        finally:
+            asked.cancel()
+        asked.add_done_callback(_heed)
+        raise TimeoutError
+
+
+def _heed(asked: asyncio.Future[Observed | None]) -> None:
+    """Take note of what a check raised after it was left behind, or asyncio complains."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 def http_status(status: Status) -> int:

@@ -15,12 +15,16 @@ from publisher import VERSION
 from publisher.delivery.outcome import Result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prometheus_client import CollectorRegistry
 
     from publisher.queue import Job
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
 OUTCOMES = ("delivered", "dropped", "cancelled")
+#: Seconds from the commit to the 2xx of a first attempt, from which it is late (deploy/prometheus/rules/budget.yml).
+LATE = 30.0
 
 
 class PublisherMetrics:
@@ -54,20 +58,33 @@ class PublisherMetrics:
         self._durations = {result: durations.labels(result) for result in Result}
         self._first_latency = latency.labels("first")
         self._retry_latency = latency.labels("retry")
+        self._late = Counter(
+            "heliograph_late_deliveries",
+            f"First attempts that succeeded {LATE:g} s after the event or later, and waited for us",
+            registry=registry,
+        )
         Gauge("heliograph_build_info", "Always 1", ("version", "profile"), registry=registry).labels(
             VERSION, profile
         ).set(1)
 
-    def attempted(self, job: Job, result: Result, duration: float, now: float) -> None:
+    def attempted(
+        self, job: Job, result: Result, duration: float, now: float, hindered_at: Callable[[str], float | None]
+    ) -> None:
         """Count an attempt of `duration` seconds that ended at `now` (monotonic).
 
-        A redelivery has no latency: nobody was waiting for it since the event.
+        `hindered_at` tells when an endpoint last kept its deliveries waiting (`Gate.hindered_at`). A redelivery has no
+        latency: nobody was waiting for it since the event.
         """
         self._attempts[result].inc()
         self._durations[result].observe(duration)
         if result is Result.OK and job.attempt == job.tried + 1:
             since_commit = now - job.taken_at if job.is_fresh else job.age + (now - job.taken_at)
-            (self._first_latency if job.attempt == 1 else self._retry_latency).observe(since_commit)
+            if job.attempt > 1:
+                self._retry_latency.observe(since_commit)
+                return
+            self._first_latency.observe(since_commit)
+            if since_commit >= LATE and is_ours(now - since_commit, hindered_at(job.endpoint.id)):
+                self._late.inc()
 
     def recorded(self, event_type: str, state: str) -> None:
         """Count a delivery that was recorded in `state`, if it ended there."""
@@ -80,6 +97,14 @@ class PublisherMetrics:
         ended = self._deliveries.get((event_type, "cancelled"))
         if ended is not None:
             ended.inc(number)
+
+
+def is_ours(committed_at: float, hindered_at: float | None) -> bool:
+    """Say whether it is our fault that an event is late: its receiver has kept nothing waiting since. Pure.
+
+    What piles up while a receiver hangs or fails is late when that recovers, and no fault of the service's.
+    """
+    return hindered_at is None or hindered_at < committed_at
 
 
 def watch_process(registry: CollectorRegistry) -> None:

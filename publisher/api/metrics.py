@@ -15,6 +15,7 @@ from aiohttp import hdrs
 from prometheus_client import Counter, Histogram
 
 from publisher.api.operations import OPERATIONS
+from publisher.api.request_log import OTHER, UNMATCHED
 from publisher.metrics import BUCKETS
 from publisher.profiles.model import Fault, LimitClass
 
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 
     StatusesOf = Callable[[Operation, Profile], frozenset[int]]
 
-#: The route of a request that has none, and the method of one that no route of ours takes.
-UNMATCHED = "unmatched"
-OTHER = "other"
-METHODS = frozenset(
-    {hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH, hdrs.METH_DELETE, hdrs.METH_OPTIONS}
-)
 #: Below these stand many small documents of one kind.
 FAMILIES = ("/.well-known/openpgpkey/", "/api/v2/", "/badges/", "/health/")
 #: What is served below a digest of its content, which changes with the release.
@@ -97,14 +92,14 @@ class ApiMetrics:
             label = template if statuses is not None else route_of(template)
             is_timed = route.method != hdrs.METH_HEAD and template != profile.base + ENDLESS
             self._of_route[route] = self._add(route.method, label, statuses or others, is_timed=is_timed)
-        for method in (*METHODS, OTHER):
+        for method in (*sorted(hdrs.METH_ALL), OTHER):
             self._add(method, UNMATCHED, {kinds[fault].status for fault in OF_UNMATCHED}, is_timed=False)
 
     def answered(self, request: web.Request, status: int, seconds: float) -> None:
         """Count an answer, and the `seconds` it took to make."""
         seen = self._of_route.get(request.match_info.route)
         if seen is None:
-            method = request.method if request.method in METHODS else OTHER
+            method = request.method if request.method in hdrs.METH_ALL else OTHER
             seen = self._seen.get((method, UNMATCHED)) or self._add(method, UNMATCHED, (), is_timed=False)
         self.counted(seen, status, seconds)
 

@@ -19,6 +19,7 @@ from publisher.api.pipeline import Pipeline
 from publisher.api.request_log import RequestLog
 from publisher.api.shortcut import Shortcut
 from publisher.api.tokens import Tokens
+from publisher.delivery.report import Reporter
 from publisher.delivery.tester import Tester
 from publisher.housekeeping import Chore
 from publisher.secrets import Vault
@@ -85,7 +86,8 @@ def open_api(
     connections = Connections(pool, max(1, settings.database_pool // 2))
     vault = Vault(settings.keys())
     tokens = Tokens.of(settings, clock)
-    tester = Tester(transport, ids, clock, header_prefix=profile.headers.webhook_prefix)
+    reporter = Reporter(logs_all=settings.log_attempts == "all")
+    tester = Tester(transport, ids, clock, header_prefix=profile.headers.webhook_prefix, reporter=reporter)
     services = Services(
         connections=connections,
         directory=directory,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: As OpenTelemetry's conventions for HTTP call a method that is none.
+#: As OpenTelemetry's conventions for HTTP call a method that is none; in metrics too.
 OTHER = "_OTHER"
 #: The route of what has none.
 UNMATCHED = "unmatched"

@@ -59,6 +59,8 @@ class _Known:
     outcomes: deque[tuple[float, bool]] = field(default_factory=deque)
     failures: int = 0
     next_probe: float | None = None
+    #: When it was last seen to be stalled, or its circuit to be open.
+    hindered_at: float | None = None
 
 
 class Gate:
@@ -159,10 +161,20 @@ class Gate:
         """Return the endpoints that may be given nothing from the database now, whatever waits there for them."""
         return [endpoint_id for endpoint_id in self._endpoints if self.of(endpoint_id) <= 0]
 
+    def hindered_at(self, endpoint_id: str) -> float | None:
+        """Return when what waits was last kept waiting by the endpoint itself, stalled or failing; None: it was not.
+
+        Monotonic, and as of when somebody last asked whether it may be called.
+        """
+        known = self._endpoints.get(endpoint_id)
+        return None if known is None else known.hindered_at
+
     def _slots(self, known: _Known, now: float) -> int:
         if known.next_probe is not None:
+            known.hindered_at = now
             return int(not known.running and now >= known.next_probe)
         if self._is_stalled(known, now):
+            known.hindered_at = now
             return 0
         return known.allowance - len(known.running)
 
@@ -219,6 +231,7 @@ class Gate:
         known.allowance = min(known.allowance + 1, limits.per_endpoint) if succeeded else max(1, known.allowance // 2)
         if known.next_probe is not None:
             known.next_probe = now + limits.probe
+            known.hindered_at = now
             if succeeded:
                 self._close(endpoint_id, known)
             return

@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from publisher.delivery.outcome import Result
-from runtime.logs import fields
+from runtime import logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,12 +37,19 @@ class Reporter:
         """Tell of an attempt that is over, and of what becomes of its delivery."""
         if self._spans is not None:
             self._spans.attempted(job, made)
+        self._tell(job, made, verdict)
+
+    def tested(self, job: Job, made: Attempted) -> None:
+        """Tell of a test, of which nothing becomes; its trace is its request's, where that is traced."""
+        self._tell(job, made, None)
+
+    def _tell(self, job: Job, made: Attempted, verdict: Verdict | None) -> None:
         level = self._success if made.result is Result.OK else logging.INFO
         if logger.isEnabledFor(level):
             logger.log(
                 level,
                 "attempt",
-                extra=fields(
+                extra=logs.fields(
                     delivery_id=job.id,
                     message_id=job.message.id,
                     endpoint_id=job.endpoint.id,
@@ -51,9 +58,9 @@ class Reporter:
                     result=str(made.result),
                     status=made.status,
                     duration_ms=made.duration_ms,
-                    state=verdict.state,
-                    retry_in=round(verdict.delay, 1) if verdict.state == "retry" else None,
-                    trace_id=job.message.trace_id(),
+                    state=verdict.state if verdict else None,
+                    retry_in=round(verdict.delay, 1) if verdict and verdict.state == "retry" else None,
+                    trace_id=job.message.trace_id() if verdict or logs.TRACE.get() is None else None,
                 ),
             )
 

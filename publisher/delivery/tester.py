@@ -18,6 +18,7 @@ import orjson
 
 from publisher import ids
 from publisher.delivery import attempt, headers, request
+from publisher.delivery.report import Reporter
 from publisher.queue import Job, Message
 
 if TYPE_CHECKING:
@@ -70,12 +71,15 @@ class Tested:
 class Tester:
     """Sends tests, over the transport deliveries go over."""
 
-    def __init__(self, transport: Transport, ids_: Ids, clock: Clock, *, header_prefix: str) -> None:
+    def __init__(
+        self, transport: Transport, ids_: Ids, clock: Clock, *, header_prefix: str, reporter: Reporter | None = None
+    ) -> None:
         """`header_prefix` is the provider's (`x-nb-`)."""
         self._transport = transport
         self._ids = ids_
         self._clock = clock
         self._header_prefix = header_prefix
+        self._reporter = reporter or Reporter()
         self._endpoints: set[str] = set()
         self._accounts: Counter[str] = Counter()
         self._is_stopping = False
@@ -94,6 +98,7 @@ class Tester:
             made = await attempt.make(job, self._transport, self._clock, self._header_prefix)
         if self._is_stopping:  # what was cut off by us says nothing about the receiver
             raise NotTestedError(Refusal.BUSY)
+        self._reporter.tested(job, made)
         return Tested(
             message_id=job.message.id,
             delivery_id=job.id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from standardwebhooks import Webhook
 from publisher import endpoint_failures, profiles
 from publisher.delivery import tester
 from publisher.delivery.egress import Rules
+from runtime.logs import JsonFormatter
 from tests.support import misbehaving as kit
 from tests.support.desk import a_desk
 from tests.support.receiver import Receiver
@@ -141,9 +143,13 @@ async def test_what_the_service_itself_cut_off_says_nothing_about_the_receiver(d
         assert (await testing).refusal == (503, "busy")
 
 
-async def test_nobody_there_is_a_result(desk: Desk) -> None:
+async def test_nobody_there_is_a_result_and_the_log_has_it(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     made = await desk.webhook(f"http://127.0.0.1:{kit.port_of_nobody()}/")
-    assert (await desk("POST", f"/webhooks/{made['id']}/test")).json["result"] == "connect"
+    answer = (await desk("POST", f"/webhooks/{made['id']}/test")).json
+    assert answer["result"] == "connect"
+    [line] = [orjson.loads(JsonFormatter().format(each)) for each in caplog.records if each.message == "attempt"]
+    assert (line["delivery_id"], line["result"]) == (answer["delivery_id"], "connect")
 
 
 async def test_an_address_that_is_not_called_any_more_is_a_result(dsn: str, receiver: Receiver) -> None:

@@ -113,6 +113,9 @@ async def test_a_count_is_what_is_scraped(past: Histories) -> None:
     await gauges.count()
     oldest = registry.get_sample_value("heliograph_queue_oldest_due_timestamp_seconds", {"lane": "first"})
     assert oldest == due_at.timestamp()
+    clock.advance(31)  # a probe is due, which is one delivery and not the pile behind it
+    await gauges.count()
+    assert registry.get_sample_value("heliograph_queue_oldest_due_timestamp_seconds", {"lane": "first"}) == oldest
     assert registry.get_sample_value("heliograph_queue_deliveries", {"state": "pending"}) == 2
     states = {state: registry.get_sample_value("heliograph_endpoints", {"state": state}) for state in ENDPOINT_STATES}
     assert states == {"active": 1, "paused": 0, "open_circuit": 1, "disabled": 0}

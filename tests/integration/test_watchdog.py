@@ -25,6 +25,7 @@ PATIENCE = 20.0
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "LOOK", 0.02)
     monkeypatch.setattr(watchdog, "ASK", 0.05)
+    monkeypatch.setattr(watchdog, "UNREADY", 0.2)
 
 
 async def read(consumer: WatchedConsumer, values: set[bytes]) -> None:
@@ -66,7 +67,9 @@ async def test_a_consumer_whose_fetches_end_nowhere_is_replaced_and_reads_what_c
         await read(consumer, set(after))
         assert consumer._client is not stuck
         assert len(restarts) == 1
-        assert consumer.trouble() == ""
+        async with asyncio.timeout(PATIENCE):
+            while consumer.trouble():  # until it has got on for a while
+                await consumer.poll(100, 0.05)
     finally:
         await consumer.stop()
         await producer.stop()

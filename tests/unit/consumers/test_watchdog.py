@@ -31,6 +31,9 @@ class Client:
         self.records: Sequence[Stored] = ()
         self.position = self.end = 5
         self.answered_at = 0
+        #: How long a question where partitions end takes, on this clock.
+        self.seconds_of_ends = 0.0
+        self.clock = FakeClock()
 
     async def start(self) -> None:
         self.events.append("start")
@@ -65,6 +68,7 @@ class Client:
         return {WHERE: Sight(self.position, self.answered_at, has_records=False)}
 
     async def ends(self) -> Mapping[Partition, int]:
+        self.clock.advance(self.seconds_of_ends)
         if self.is_frozen:
             raise UnavailableError("no answer")
         return {WHERE: self.end}
@@ -177,7 +181,7 @@ async def test_a_successor_that_cannot_connect_is_ended_and_tried_again(bench: B
     with pytest.raises(StuckError):
         await bench.consumer.commit({WHERE: 6})
     bench.next_is_away = False
-    await bench.polls(2)
+    await bench.polls(watchdog.UNREADY + 1)
     assert (bench.restarts, bench.consumer.trouble()) == (1, "")
 
 
@@ -211,7 +215,33 @@ async def test_commits_that_are_refused_for_ever_end_it(bench: Bench) -> None:
     await bench.polls(PATIENCE + 1)
     assert bench.restarts == 1
     await bench.consumer.commit({WHERE: 6})
+    await bench.polls(watchdog.UNREADY)
     assert bench.consumer.trouble() == ""
+
+
+async def test_restarts_that_do_not_help_never_look_like_health(bench: Bench) -> None:
+    """Or readiness would come and go with each of them, and an alert that waits for minutes of it would never fire."""
+    bench.clients[0].is_frozen = True
+    await bench.polls(watchdog.UNREADY + 1)
+    while bench.restarts < 4:
+        bench.clients[-1].is_frozen = True
+        assert bench.consumer.trouble() != ""
+        await bench.polls(0.5)
+    await bench.polls(watchdog.UNREADY - 1)
+    assert bench.consumer.trouble() == "it was started anew and has yet to get on: events/0 has not answered for 240 s"
+    await bench.polls(2)
+    assert bench.consumer.trouble() == ""
+
+
+async def test_the_time_a_question_takes_counts(bench: Bench) -> None:
+    """A broker that is frozen lets each question run into its limit; half of the patience would be lost on them."""
+    client = bench.clients[0]
+    client.is_frozen, client.seconds_of_ends = True, watchdog.ANSWER
+    client.clock = bench.clock
+    began = bench.clock.monotonic()
+    while not bench.restarts:
+        await bench.polls(0.5)
+    assert bench.clock.monotonic() - began == pytest.approx(PATIENCE, abs=watchdog.ANSWER)
 
 
 async def test_a_commit_that_was_refused_once_is_forgotten_with_the_next(bench: Bench) -> None:

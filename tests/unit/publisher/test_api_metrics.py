@@ -99,7 +99,7 @@ def test_every_label_set_is_there_before_anybody_asks() -> None:
         for status in expected_statuses(PROFILE, statuses_of)[method, WEBHOOK]:
             assert value(registry, method, WEBHOOK, status) == 0
     assert value(registry, "GET", STREAM, 304) == 0
-    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"):
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "_OTHER"):
         assert [value(registry, method, "unmatched", status) for status in (404, 405, 429)] == [0, 0, 0]
     for policy in LimitClass:
         for decision in ("allowed", "limited"):
@@ -126,7 +126,7 @@ async def test_requests_are_counted_by_their_route_and_never_by_their_path() -> 
     assert value(registry, "HEAD", WEBHOOK, 200) == 1
     assert value(registry, "GET", "unmatched", 404) == 1
     assert value(registry, "DELETE", "unmatched", 405) == 1
-    assert (value(registry, "other", "unmatched", 404), value(registry, "other", "unmatched", 405)) == (1, 1)
+    assert (value(registry, "_OTHER", "unmatched", 404), value(registry, "_OTHER", "unmatched", 405)) == (1, 1)
     assert value(registry, "GET", WEBHOOK) == 2
     assert registry.get_sample_value(DURATIONS.replace("count", "sum"), {"method": "GET", "route": WEBHOOK}) == 4
     said = "".join(str(sample.labels) for family in registry.collect() for sample in family.samples)

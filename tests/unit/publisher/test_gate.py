@@ -247,6 +247,34 @@ def test_what_is_under_way_is_not_forgotten(gate: Gate, clock: FakeClock) -> Non
     assert set(gate._endpoints) == {"we_busy"}
 
 
+def test_a_circuit_that_was_open_has_kept_what_waits_waiting(gate: Gate, clock: FakeClock) -> None:
+    assert gate.hindered_at("we_1") is None
+    run(gate, 9, succeeded=False)
+    gate.of("we_1")
+    assert gate.hindered_at("we_1") is None
+    run(gate, 1, succeeded=False)
+    gate.of("we_1")
+    assert gate.hindered_at("we_1") == clock.monotonic()
+    clock.advance(30)
+    run(gate, 1, succeeded=True)
+    recovered = clock.monotonic()
+    assert gate.hindered_at("we_1") == recovered
+    clock.advance(5)
+    assert gate.of("we_1") > 0
+    assert gate.hindered_at("we_1") == recovered
+
+
+def test_so_has_an_endpoint_that_is_stalled_and_not_one_that_has_as_many_as_it_may(
+    gate: Gate, clock: FakeClock
+) -> None:
+    assert slots(gate, endpoint()) == 2
+    assert gate.of("we_1") == 0
+    assert gate.hindered_at("we_1") is None
+    clock.advance(LIMITS.stall + 0.1)
+    assert not gate.admits(endpoint(), is_fresh=False)
+    assert gate.hindered_at("we_1") == clock.monotonic()
+
+
 def test_an_open_circuit_is_forgotten_when_nothing_is_left_to_probe_with(gate: Gate, clock: FakeClock) -> None:
     run(gate, 10, succeeded=False)
     clock.advance(299)

@@ -68,6 +68,36 @@ async def test_checks_run_at_once_and_one_that_hangs_is_cut_off(monkeypatch: pyt
     assert report.reasons == {"a:x": "", "b:x": "", "stuck:x": "no answer within 0.05 s"}
 
 
+async def test_one_that_cannot_even_be_given_up_is_left_behind_and_asked_again_when_it_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A database that is frozen: the question's end waits for the server, too."""
+    monkeypatch.setattr(health, "CHECK_SECONDS", 0.05)
+    thawed = asyncio.Event()
+    asked: list[int] = []
+    given_up: list[int] = []
+
+    async def frozen() -> None:
+        asked.append(1)
+        try:
+            await thawed.wait()
+        except asyncio.CancelledError:
+            given_up.append(1)
+            await thawed.wait()
+            raise ConnectionResetError from None
+
+    checks = Health()
+    checks.add("stuck:x", frozen)
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            assert (await checks.report()).reasons == {"stuck:x": "no answer within 0.05 s"}
+        assert (len(asked), len(given_up)) == (1, 1)
+        thawed.set()
+        while (await checks.report()).status is Status.FAIL:
+            pass
+    assert len(asked) == 2
+
+
 async def test_a_bare_exception_still_has_a_reason() -> None:
     async def bare() -> None:
         raise RuntimeError

@@ -13,6 +13,11 @@ from tests.support.jobs import a_job, a_message, an_endpoint
 disable_created_metrics()  # type: ignore[no-untyped-call]  # as the service does
 
 
+def never(endpoint_id: str) -> float | None:  # noqa: ARG001 - the promise's own name
+    """Say that no endpoint has kept anything waiting."""
+    return None
+
+
 @pytest.fixture
 def registry() -> CollectorRegistry:
     return CollectorRegistry()
@@ -48,7 +53,7 @@ def test_no_customer_becomes_a_label(registry: CollectorRegistry, metrics: Publi
     for number in range(1000):
         endpoint = an_endpoint(f"https://r{number}.example/", endpoint_id=f"we_{number}", account=f"acct_{number}")
         job = a_job(f"dlv_{number}", endpoint=endpoint, message=a_message(f"msg_{number}", account=endpoint.account))
-        metrics.attempted(job, Result.OK, 0.1, 1.0)
+        metrics.attempted(job, Result.OK, 0.1, 1.0, never)
         metrics.recorded(job.message.type, "delivered")
     assert _series(registry) == before
 
@@ -56,8 +61,8 @@ def test_no_customer_becomes_a_label(registry: CollectorRegistry, metrics: Publi
 def test_attempts_are_counted_by_result_with_their_duration(
     registry: CollectorRegistry, metrics: PublisherMetrics
 ) -> None:
-    metrics.attempted(a_job(), Result.TIMEOUT, 15.0, 1.0)
-    metrics.attempted(a_job(), Result.TIMEOUT, 5.0, 1.0)
+    metrics.attempted(a_job(), Result.TIMEOUT, 15.0, 1.0, never)
+    metrics.attempted(a_job(), Result.TIMEOUT, 5.0, 1.0, never)
     assert registry.get_sample_value("heliograph_attempts_total", {"result": "timeout"}) == 2
     assert registry.get_sample_value("heliograph_attempt_duration_seconds_sum", {"result": "timeout"}) == 20
     assert registry.get_sample_value("heliograph_delivery_latency_seconds_count", {"attempt": "first"}) == 0
@@ -66,17 +71,44 @@ def test_attempts_are_counted_by_result_with_their_duration(
 def test_latency_runs_from_the_commit_to_the_2xx(registry: CollectorRegistry, metrics: PublisherMetrics) -> None:
     fresh = a_job()
     fresh.taken_at, fresh.is_fresh = 100.0, True
-    metrics.attempted(fresh, Result.OK, duration=0.2, now=100.5)
+    metrics.attempted(fresh, Result.OK, duration=0.2, now=100.5, hindered_at=never)
     retried = a_job(attempt=2)
     retried.tried = 1
     retried.age, retried.taken_at = 95.0, 4241.75
-    metrics.attempted(retried, Result.OK, duration=0.2, now=4242.0)
+    metrics.attempted(retried, Result.OK, duration=0.2, now=4242.0, hindered_at=never)
     assert registry.get_sample_value("heliograph_delivery_latency_seconds_sum", {"attempt": "first"}) == 0.5
     assert registry.get_sample_value("heliograph_delivery_latency_seconds_sum", {"attempt": "retry"}) == 95.25
 
 
+@pytest.mark.parametrize(
+    ("waited", "hindered_at", "late"),
+    [
+        (29.9, None, 0),
+        (30.0, None, 1),
+        (600.0, None, 1),
+        (600.0, 300.0, 1),  # long before the event: it has waited for us
+        (600.0, 400.0, 0),  # when it happened
+        (600.0, 999.0, 0),  # until a second ago
+    ],
+)
+def test_late_is_what_no_receiver_kept_waiting(
+    registry: CollectorRegistry, metrics: PublisherMetrics, waited: float, hindered_at: float | None, late: int
+) -> None:
+    claimed = a_job()
+    claimed.age, claimed.taken_at = waited - 1, 999.0
+    metrics.attempted(claimed, Result.OK, 0.2, 1000.0, {claimed.endpoint.id: hindered_at}.get)
+    assert registry.get_sample_value("heliograph_late_deliveries_total") == late
+
+
+def test_a_late_retry_is_no_late_delivery(registry: CollectorRegistry, metrics: PublisherMetrics) -> None:
+    retried = a_job(attempt=2)
+    retried.tried, retried.age = 1, 600.0
+    metrics.attempted(retried, Result.OK, 0.2, 1000.0, never)
+    assert registry.get_sample_value("heliograph_late_deliveries_total") == 0
+
+
 def test_a_redelivery_has_no_latency(registry: CollectorRegistry, metrics: PublisherMetrics) -> None:
-    metrics.attempted(a_job(attempt=5), Result.OK, duration=0.2, now=100.5)
+    metrics.attempted(a_job(attempt=5), Result.OK, duration=0.2, now=100.5, hindered_at=never)
     for attempt in ("first", "retry"):
         assert registry.get_sample_value("heliograph_delivery_latency_seconds_count", {"attempt": attempt}) == 0
     assert registry.get_sample_value("heliograph_attempts_total", {"result": "2xx"}) == 1

@@ -12,6 +12,7 @@ from publisher.delivery.attempt import Attempted
 from publisher.delivery.outcome import DELIVERED, DROPPED, Result, Verdict
 from publisher.delivery.report import Reporter
 from publisher.delivery.transport import Response
+from runtime import logs
 from runtime.logs import JsonFormatter
 from runtime.trace_context import trace_id_of
 from tests.support.jobs import a_job, a_message, an_endpoint
@@ -48,6 +49,23 @@ def test_a_line_has_everything_at_once(caplog: pytest.LogCaptureFixture) -> None
         "retry_in": 95.2,
         "trace_id": TRACE,
     }
+
+
+@pytest.mark.parametrize("is_traced", [False, True])
+def test_a_test_has_its_line_too_in_the_trace_of_its_request(
+    caplog: pytest.LogCaptureFixture, *, is_traced: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    request = "1" * 32
+    token = logs.TRACE.set((lambda: request) if is_traced else None)
+    try:
+        Reporter().tested(JOB, LATE)
+        [line] = lines(caplog)
+    finally:
+        logs.TRACE.reset(token)
+    assert line["trace_id"] == (request if is_traced else TRACE)
+    assert (line["result"], line["delivery_id"]) == ("timeout", "dlv_1")
+    assert line.keys().isdisjoint({"state", "retry_in"})
 
 
 @pytest.mark.parametrize(("attempted", "verdict"), [(OK, DELIVERED), (LATE, DROPPED)])
