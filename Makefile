@@ -60,18 +60,34 @@ demo: setup ## Emit every event type through Kafka, watch each signed delivery a
 
 .PHONY: test
 test: setup chromium prometheus ## Run the whole test suite: no Docker, no JVM, no network
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=4 $(ARGS)
 
 .PHONY: test-apache-kafka
-test-apache-kafka: setup ## Run the acceptance suite on a real Apache Kafka (Java and Maven)
-	@HELIOGRAPH_TEST_BROKER=apache $(BIN)/python -m pytest tests/acceptance $(ARGS)
+test-apache-kafka: setup ## Run the acceptance suite, and what it takes a real one for, on Apache Kafka (Java and Maven)
+	@HELIOGRAPH_TEST_BROKER=apache $(BIN)/python -m pytest tests/acceptance tests/apache $(ARGS)
+
+.PHONY: chaos
+chaos: setup ## Break every part under real processes and compare the books (half an hour; ARGS=-k name for one row)
+	@HELIOGRAPH_CHAOS=1 $(BIN)/python -m pytest -p no:xdist tests/chaos $(ARGS)
 
 .PHONY: check
-check: setup ## Lint, types, import contracts
+check: setup audit ## Lint, types, import contracts, known vulnerabilities
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+.PHONY: audit
+audit: setup ## Ask for known vulnerabilities of what is shipped; says so where nobody can be asked
+	@$(BIN)/python -m requirements.audit
+
+.PHONY: sbom
+sbom: setup ## Write what the image is made of to build/heliograph.cdx.json (CycloneDX)
+	@$(BIN)/python -m requirements.sbom
+
+.PHONY: licences
+licences: setup ## Write requirements/licences.md; fails on a licence that is not allowed
+	@$(BIN)/python -m requirements.licences
 
 .PHONY: format
 format: setup ## Format the code and fix what can be fixed
@@ -89,7 +105,11 @@ lock: setup ## Resolve the dependencies anew into requirements/
 	  $(BIN)/uv pip compile --quiet pyproject.toml $$extras --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade -o requirements/$$name.txt; \
 	done
+	@printf 'editables>=0.5\nhatchling>=1.27\n' | $(BIN)/uv pip compile --quiet - --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+	  --constraints requirements/development.txt --upgrade -o requirements/build.txt
+	@echo "now: make setup licences"
 
 .PHONY: clean
 clean: ## Remove what was built
-	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
