@@ -31,9 +31,10 @@ _FIRST = _AT.format(ago=OVERLAP_SECONDS, seconds=PERIOD_SECONDS)
 #: The bare `<` lets it leave out the other partitions at the start; with an OR it would descend into all.
 ADMIT = f"""
 WITH written AS (
-    INSERT INTO inbox (period, source, event_id)
-    SELECT period, event.source, event.event_id
-    FROM unnest($1::text[], $2::text[]) AS event (source, event_id), generate_series({_FIRST}, {_LAST}) AS period
+    INSERT INTO inbox (period, account_id, source, event_id)
+    SELECT period, event.account_id, event.source, event.event_id
+    FROM unnest($1::text[], $2::text[], $4::text[]) AS event (source, event_id, account_id),
+         generate_series({_FIRST}, {_LAST}) AS period
     WHERE NOT EXISTS (
         SELECT FROM inbox AS seen
         WHERE seen.source = event.source AND seen.event_id = event.event_id
@@ -54,7 +55,9 @@ async def admit(connection: Connection, events: Sequence[Event], *, now: datetim
     """
     if not events:
         return []
-    rows = await connection.fetch(ADMIT, [event.source for event in events], [event.id for event in events], now)
+    accounts = [event.account or "" for event in events]
+    sources, event_ids = [event.source for event in events], [event.id for event in events]
+    rows = await connection.fetch(ADMIT, sources, event_ids, now, accounts)
     unseen = {(source, event_id) for source, event_id in rows}
     admitted = []
     for event in events:

@@ -11,11 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from runtime.advisory_locks import AdvisoryLock
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-#: Any fixed number; whoever migrates this schema takes it.
-ADVISORY_LOCK = 4_843_211_870
 
 
 async def _migrate(dsn: str) -> None:
@@ -24,7 +23,7 @@ async def _migrate(dsn: str) -> None:
         "postgresql+asyncpg://", async_creator=lambda *_, **__: asyncpg.connect(dsn), poolclass=NullPool
     )
     async with engine.begin() as connection:
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": AdvisoryLock.SCHEMA})
         await connection.run_sync(_run)
     await engine.dispose()
 

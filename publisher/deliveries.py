@@ -87,7 +87,7 @@ async def redeliver(connection: Connection, account: str, endpoint_id: str, deli
             if found is None or verdict is not Redelivery.QUEUED:
                 return verdict
             if found.state in LIVE_STATES:
-                moved = await hasten(connection, [delivery_id])
+                moved = await hasten(connection, account, [delivery_id])
             else:
                 moved = await requeue(connection, account, endpoint_id, [delivery_id])
             if moved:
@@ -139,20 +139,20 @@ async def undelivered(
     return [(row[0], row[1]) for row in rows]
 
 
-async def is_backlogged(connection: Connection, endpoint_id: str, limit: int) -> bool:
+async def is_backlogged(connection: Connection, account: str, endpoint_id: str, limit: int) -> bool:
     """Say whether `limit` deliveries of an endpoint or more are due and not taken yet."""
-    due: int = await connection.fetchval(SQL["due"], endpoint_id, limit)
+    due: int = await connection.fetchval(SQL["due"], account, endpoint_id, limit)
     return due >= limit
 
 
-async def hasten(connection: Connection, delivery_ids: Sequence[str]) -> set[str]:
-    """Make waiting deliveries due now; return those that were waiting."""
-    return {row[0] for row in await connection.fetch(SQL["hasten"], list(delivery_ids))}
+async def hasten(connection: Connection, account: str, delivery_ids: Sequence[str]) -> set[str]:
+    """Make an account's waiting deliveries due now; return those that were waiting."""
+    return {row[0] for row in await connection.fetch(SQL["hasten"], account, list(delivery_ids))}
 
 
-async def hasten_endpoint(connection: Connection, endpoint_id: str, *, since: str, limit: int) -> int:
+async def hasten_endpoint(connection: Connection, account: str, endpoint_id: str, *, since: str, limit: int) -> int:
     """Make up to `limit` of an endpoint's retries due now, of those with ids from `since` on; return how many."""
-    status = await connection.execute(SQL["hasten_endpoint"], endpoint_id, since, limit)
+    status = await connection.execute(SQL["hasten_endpoint"], account, endpoint_id, since, limit)
     return int(status.rpartition(" ")[2])
 
 
@@ -173,10 +173,15 @@ class Dropped(NamedTuple):
 
 async def drop(connection: Connection, delivery_ids: Sequence[str]) -> list[Dropped]:
     """Give up waiting deliveries by the operator's hand; those being attempted at this moment are left."""
-    return [
-        Dropped(*row)
-        for row in await connection.fetch(queue.SQL["end"], list(delivery_ids), None, "dropped", "operator")
-    ]
+    return await _drop(
+        connection, [(row[0], row[1]) for row in await connection.fetch(SQL["owners"], list(delivery_ids))]
+    )
+
+
+async def _drop(connection: Connection, owned_ids: Sequence[tuple[str, str]]) -> list[Dropped]:
+    accounts, delivery_ids = [account for account, _ in owned_ids], [each for _, each in owned_ids]
+    rows = await connection.fetch(queue.SQL["end"], accounts, delivery_ids, None, "dropped", "operator")
+    return [Dropped(*row) for row in rows]
 
 
 async def delete_endpoint(connection: Connection, account: str, endpoint_id: str) -> dict[str, int]:
@@ -189,26 +194,28 @@ async def delete_endpoint(connection: Connection, account: str, endpoint_id: str
     """
     async with connection.transaction():
         await endpoints.delete(connection, account, endpoint_id)
-        cancelled = await connection.fetch(SQL["cancel"], endpoint_id, CANCELLED_AT_ONCE)
+        cancelled = await connection.fetch(SQL["cancel"], account, endpoint_id, CANCELLED_AT_ONCE)
         return {row[0]: row[1] for row in cancelled}
 
 
-async def count_waiting(connection: Connection, endpoint_id: str) -> tuple[datetime, int]:
+async def count_waiting(connection: Connection, account: str, endpoint_id: str) -> tuple[datetime, int]:
     """Return the database's time, and how many deliveries of an endpoint wait and are not being attempted."""
-    row = await connection.fetchrow(SQL["count_waiting"], endpoint_id)
+    row = await connection.fetchrow(SQL["count_waiting"], account, endpoint_id)
     assert row is not None  # noqa: S101 - an aggregate has a row
     return row[0], row[1]
 
 
-async def drop_waiting(connection: Connection, endpoint_id: str, *, until: datetime, limit: int) -> list[Dropped]:
+async def drop_waiting(
+    connection: Connection, account: str, endpoint_id: str, *, until: datetime, limit: int
+) -> list[Dropped]:
     """Give up to `limit` of an endpoint's waiting deliveries up, of those made until then; in a transaction."""
-    rows = await connection.fetch(SQL["waiting_of"], endpoint_id, until, limit)
-    return await drop(connection, [row[0] for row in rows])
+    rows = await connection.fetch(SQL["waiting_of"], account, endpoint_id, until, limit)
+    return await _drop(connection, [(account, row[0]) for row in rows])
 
 
-async def under_way(connection: Connection, endpoint_id: str) -> list[str]:
+async def under_way(connection: Connection, account: str, endpoint_id: str) -> list[str]:
     """Return those of an endpoint's deliveries that are being attempted."""
-    return [row[0] for row in await connection.fetch(SQL["under_way"], endpoint_id)]
+    return [row[0] for row in await connection.fetch(SQL["under_way"], account, endpoint_id)]
 
 
 # --- counting -------------------------------------------------------------------------------------------------------

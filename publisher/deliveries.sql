@@ -1,13 +1,14 @@
 -- The statements of publisher/deliveries.py: what people do with deliveries, and what they see of them.
 
 -- name: find
--- One statement for both tables: a delivery that is being moved is in one of them.
-SELECT state, attempts, EXISTS (SELECT FROM messages m WHERE m.id = d.message_id) AS has_payload
+-- One statement for both tables: a delivery that is being moved is in one of them. A public message has no account.
+SELECT state, attempts,
+       EXISTS (SELECT FROM messages m WHERE m.account_id IN ($1, '') AND m.id = d.message_id) AS has_payload
 FROM delivery_log d
 WHERE account_id = $1 AND endpoint_id = $2 AND id = $3
 
 -- name: owned
--- By the id alone: of the log, the one partition of its day is read.
+-- By the id alone, for the operator, who is told whose it is: of the log, the one partition of its day is read.
 SELECT account_id, endpoint_id, state FROM delivery_log WHERE id = $1
 
 -- name: requeue
@@ -15,7 +16,7 @@ SELECT account_id, endpoint_id, state FROM delivery_log WHERE id = $1
 WITH moved AS (
     DELETE FROM deliveries AS d
     WHERE d.account_id = $1 AND d.endpoint_id = $2 AND d.id = ANY ($3::text[]) AND d.attempts < $4
-      AND EXISTS (SELECT FROM messages m WHERE m.id = d.message_id OFFSET 0)
+      AND EXISTS (SELECT FROM messages m WHERE m.account_id IN ($1, '') AND m.id = d.message_id OFFSET 0)
     RETURNING *
 )
 INSERT INTO queue (account_id, id, endpoint_id, message_id, type, state, attempts, due_at, last_result, created_at)
@@ -26,37 +27,45 @@ RETURNING id
 -- One page of what did not arrive, in the order of the key it is paged by, which its partial index keeps. The row
 -- lock makes a twin wait and then pass over what has been moved meanwhile.
 SELECT id, state FROM deliveries
-WHERE endpoint_id = $2 AND account_id = $1 AND id > $3 AND id < $4 AND state <> 'delivered'
+WHERE account_id = $1 AND endpoint_id = $2 AND id > $3 AND id < $4 AND state <> 'delivered'
 ORDER BY id
 LIMIT $5
 FOR UPDATE
 
 -- name: hasten
-UPDATE queue SET due_at = now() WHERE id = ANY ($1::text[]) AND state <> 'leased' RETURNING id
+UPDATE queue SET due_at = now() WHERE account_id = $1 AND id = ANY ($2::text[]) AND state <> 'leased' RETURNING id
 
 -- name: hasten_endpoint
 -- Materialised: in a plan that runs the inner query once per row, LIMIT would limit nothing.
 WITH waiting AS MATERIALIZED (
     SELECT id FROM queue
-    WHERE endpoint_id = $1 AND due_at > now() AND state <> 'leased' AND id >= $2
+    WHERE account_id = $1 AND endpoint_id = $2 AND due_at > now() AND state <> 'leased' AND id >= $3
     ORDER BY due_at
-    LIMIT $3
+    LIMIT $4
     FOR UPDATE SKIP LOCKED
 )
-UPDATE queue AS q SET due_at = now() FROM waiting WHERE q.id = waiting.id
+UPDATE queue SET due_at = now() WHERE account_id = $1 AND id = ANY (ARRAY(SELECT id FROM waiting))
 
 -- name: due
-SELECT count(*) FROM (SELECT FROM queue WHERE endpoint_id = $1 AND due_at <= now() LIMIT $2) AS due
+SELECT count(*) FROM (
+    SELECT FROM queue WHERE account_id = $1 AND endpoint_id = $2 AND due_at <= now() LIMIT $3
+) AS due
 
 -- name: waiting_of
-SELECT id FROM queue WHERE endpoint_id = $1 AND state <> 'leased' AND created_at <= $2 LIMIT $3 FOR UPDATE SKIP LOCKED
+SELECT id FROM queue
+WHERE account_id = $1 AND endpoint_id = $2 AND state <> 'leased' AND created_at <= $3
+LIMIT $4
+FOR UPDATE SKIP LOCKED
 
 -- name: cancel
 -- Not what is leased: whoever attempts it records how that ended. Materialised as above.
 WITH waiting AS MATERIALIZED (
-    SELECT id FROM queue WHERE endpoint_id = $1 AND state <> 'leased' LIMIT $2 FOR UPDATE SKIP LOCKED
+    SELECT id FROM queue
+    WHERE account_id = $1 AND endpoint_id = $2 AND state <> 'leased'
+    LIMIT $3
+    FOR UPDATE SKIP LOCKED
 ), ended AS (
-    DELETE FROM queue WHERE id = ANY (ARRAY(SELECT id FROM waiting)) RETURNING *
+    DELETE FROM queue WHERE account_id = $1 AND id = ANY (ARRAY(SELECT id FROM waiting)) RETURNING *
 ), logged AS (
     INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, reason, attempts, last_result,
                             created_at, first_try_at)
@@ -67,10 +76,14 @@ WITH waiting AS MATERIALIZED (
 SELECT type, count(*) FROM ended GROUP BY type
 
 -- name: count_waiting
-SELECT now() AS now, count(*) AS waiting FROM queue WHERE endpoint_id = $1 AND state <> 'leased'
+SELECT now() AS now, count(*) AS waiting FROM queue WHERE account_id = $1 AND endpoint_id = $2 AND state <> 'leased'
 
 -- name: under_way
-SELECT id FROM queue WHERE endpoint_id = $1 AND state = 'leased' ORDER BY id
+SELECT id FROM queue WHERE account_id = $1 AND endpoint_id = $2 AND state = 'leased' ORDER BY id
+
+-- name: owners
+-- By the ids alone, for the operator. What is not here has ended, or never was.
+SELECT account_id, id FROM queue WHERE id = ANY ($1::text[])
 
 -- name: states
 SELECT state, count(*) AS count, min(due_at) AS oldest_due,

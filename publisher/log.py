@@ -67,13 +67,16 @@ COUNT = "SELECT count(*) FILTER (WHERE {meets}), count(*), max(id) {wanted}"
 #: A plan made for the average endpoint reads the whole log of one that has a million deliveries.
 PLAN_ANEW = "SET LOCAL plan_cache_mode = force_custom_plan"
 READ = f"SELECT {COLUMNS} FROM delivery_log WHERE account_id = $1 AND endpoint_id = $2 AND id = $3"  # noqa: S608 - ours
-MESSAGE = "SELECT body, traceparent FROM messages WHERE id = $1"
+#: A public message stands once, under no account.
+MESSAGE = "SELECT body, traceparent FROM messages WHERE account_id IN ($1, '') AND id = $2"
 #: Not those recorded since the delivery was read: both are of one moment. Whoever has a delivery sent again and again
 #: sees the newest, or its page would outgrow this process.
 ATTEMPTS = f"""
 SELECT * FROM (
     SELECT number, attempted_at, result, status, duration_ms, response, signature, agent
-    FROM attempts WHERE delivery_id = $1 AND number <= $2 ORDER BY number DESC LIMIT {SHOWN_ATTEMPTS}
+    FROM attempts WHERE account_id = $1 AND delivery_id = $2 AND number <= $3
+    ORDER BY number DESC
+    LIMIT {SHOWN_ATTEMPTS}
 ) AS newest ORDER BY number
 """  # noqa: S608 - ours
 
@@ -200,9 +203,9 @@ async def read_delivery(
     if row is None:
         return None
     delivery = Delivery(**row)
-    message = await connection.fetchrow(MESSAGE, delivery.message_id)
+    message = await connection.fetchrow(MESSAGE, account, delivery.message_id)
     attempts = []
-    for row in await connection.fetch(ATTEMPTS, delivery_id, delivery.attempts):
+    for row in await connection.fetch(ATTEMPTS, account, delivery_id, delivery.attempts):
         shown = dict(row)
         signature, agent = shown.pop("signature"), shown.pop("agent")
         request = sent(

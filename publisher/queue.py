@@ -82,8 +82,9 @@ class Job:
 
 
 class Finished(NamedTuple):
-    """An attempt and what becomes of its delivery; the order of `record`'s arrays."""
+    """An attempt and what becomes of its delivery, `account` its endpoint's; the order of `record`'s arrays."""
 
+    account: str
     delivery_id: str
     lease: int
     state: str
@@ -115,6 +116,13 @@ class Enqueued(NamedTuple):
     leased: Sequence[Job]
     waiting: Sequence[Job]
     turned_away: Sequence[Job] = ()
+
+
+class Turn(NamedTuple):
+    """An endpoint that a walk through the queue came by, in the order of these fields."""
+
+    account: str = ""
+    endpoint_id: str = ""
 
 
 class Rooms(Protocol):
@@ -264,7 +272,7 @@ class PostgresQueue:
         self._directory = directory
         self._lease_seconds = lease_seconds
         self._agent = agent
-        self._cursor = ""
+        self._cursor = Turn()
 
     async def claim(self, limit: int, lease: int, room: Rooms | None = None) -> list[Job]:
         """Take up to `limit` due deliveries; those whose endpoint is gone or inactive are cancelled."""
@@ -272,34 +280,35 @@ class PostgresQueue:
         async with self._pool.acquire() as connection:
             for _ in range(ROUNDS):
                 due = await self._whose_turn(connection, limit, room)
-                endpoints = await self._directory.of_ids(connection, due) if due else {}
-                homeless = [endpoint_id for endpoint_id in due if endpoint_id not in endpoints]
+                endpoints = await self._directory.of_ids(connection, [turn.endpoint_id for turn in due]) if due else {}
+                homeless = [turn for turn in due if turn.endpoint_id not in endpoints]
                 if homeless:
                     await self._cancel(connection, homeless)
-                shares = allot([endpoint_id for endpoint_id in due if endpoint_id in endpoints], room, limit)
+                shares = allot([turn.endpoint_id for turn in due if turn.endpoint_id in endpoints], room, limit)
                 if shares or not homeless:
                     return await self._take(connection, shares, lease, endpoints)
         return []
 
-    async def _whose_turn(self, connection: Connection, limit: int, room: Rooms) -> list[str]:
+    async def _whose_turn(self, connection: Connection, limit: int, room: Rooms) -> list[Turn]:
         """Return up to `limit` endpoints with something due and room for it, going on where the last claim ended."""
-        found: list[str] = []
+        found: list[Turn] = []
         start, position, has_wrapped = self._cursor, self._cursor, False
         while len(found) < limit:
-            rows = await connection.fetch(SQL["turns"], position, STEPS)
-            for endpoint_id, is_due in rows:
-                if has_wrapped and endpoint_id > start:
+            rows = await connection.fetch(SQL["turns"], *position, STEPS)
+            for account, endpoint_id, is_due in rows:
+                turn = Turn(account, endpoint_id)
+                if has_wrapped and turn > start:  # both orders are that of code points
                     return found
-                position = self._cursor = endpoint_id
+                position = self._cursor = turn
                 if is_due and room.of(endpoint_id) > 0:
-                    found.append(endpoint_id)
+                    found.append(turn)
                 if len(found) == limit:
                     return found
             if len(rows) < STEPS:
-                if has_wrapped or not start:
-                    self._cursor = ""
+                if has_wrapped or start == Turn():
+                    self._cursor = Turn()
                     return found
-                position, has_wrapped = "", True
+                position, has_wrapped = Turn(), True
         return found
 
     async def _take(
@@ -308,34 +317,39 @@ class PostgresQueue:
         if not shares:
             return []
         async with connection.transaction():
-            rows = await connection.fetch(SQL["claim"], list(shares), list(shares.values()), lease, self._lease_seconds)
+            accounts = [endpoints[endpoint_id].account for endpoint_id in shares]
+            rows = await connection.fetch(
+                SQL["claim"], accounts, list(shares), list(shares.values()), lease, self._lease_seconds
+            )
+            wanted = [(row["account_id"], row["message_id"]) for row in rows]
             bodies = {
-                row["id"]: (row["body"], row["traceparent"])
-                for row in await connection.fetch(SQL["messages"], list({row["message_id"] for row in rows}))
+                (row["account_id"], row["id"]): (row["body"], row["traceparent"])
+                for row in await connection.fetch(SQL["messages"], *_columns(list(set(wanted)), 2))
             }
-            expired = [row["id"] for row in rows if row["message_id"] not in bodies]
+            found = [(row, bodies.get(message)) for row, message in zip(rows, wanted, strict=True)]
+            expired = [(row["account_id"], row["id"]) for row, message in found if message is None]
             if expired:  # retention took the payload while nobody delivered
-                await connection.fetch(SQL["end"], expired, lease, "cancelled", "expired")
-        for row in rows:
-            if row["message_id"] not in bodies:
+                await connection.fetch(SQL["end"], *_columns(expired, 2), lease, "cancelled", "expired")
+        for row, message in found:
+            if message is None:
                 self._on_cancelled(row["type"])
         return [
             Job(
                 id=row["id"],
                 lease=lease,
                 endpoint=endpoints[row["endpoint_id"]],
-                message=Message(row["account_id"], row["message_id"], row["type"], *bodies[row["message_id"]]),
+                message=Message(row["account_id"], row["message_id"], row["type"], *message),
                 attempt=row["attempts"] + 1,
                 tried=row["tried"],
                 tried_for=row["tried_for"],
                 age=row["age"],
             )
-            for row in rows
-            if row["message_id"] in bodies
+            for row, message in found
+            if message is not None
         ]
 
-    async def _cancel(self, connection: Connection, endpoint_ids: Sequence[str]) -> None:
-        for row in await connection.fetch(SQL["cancel_endpoints"], list(endpoint_ids), CANCELLED_AT_ONCE):
+    async def _cancel(self, connection: Connection, homeless: Sequence[Turn]) -> None:
+        for row in await connection.fetch(SQL["cancel_endpoints"], *_columns(homeless, 2), CANCELLED_AT_ONCE):
             self._on_cancelled(row["type"])
 
     async def record(self, finished: Sequence[Finished]) -> set[str]:
@@ -361,7 +375,8 @@ class PostgresQueue:
     async def release(self, jobs: Sequence[Job]) -> None:
         """Give deliveries back."""
         async with self._pool.acquire() as connection:
-            await connection.execute(SQL["release"], [job.id for job in jobs], [job.lease for job in jobs])
+            held = [(job.endpoint.account, job.id, job.lease) for job in jobs]
+            await connection.execute(SQL["release"], *_columns(held, 3))
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -1,5 +1,8 @@
 -- The statements of the delivery queue and its log; publisher/queue.py is their only reader.
 -- Times are the database's: a due time is compared with and computed from now(), never a worker's clock.
+-- Every row is asked for by its account, with which every key begins (ADR 22). Where rows of many accounts are named,
+-- they are named in pairs through unnest of an array, which the planner takes for ten rows: it then looks each up in the
+-- key, whatever statistics say, and never reads the whole queue.
 
 -- name: number
 INSERT INTO sequences AS s (account_id, resource, value)
@@ -36,49 +39,59 @@ SELECT EXISTS (SELECT FROM endpoints WHERE status = 'active' AND events && $1::t
 
 -- name: turns
 -- Steps from endpoint to endpoint through the index instead of reading every row: a pile behind one of them is one step.
+-- It goes through the accounts in the order of their keys, so where those are spread it is walked on each part.
 WITH RECURSIVE walk AS (
-    (SELECT endpoint_id, due_at, 1 AS step FROM queue WHERE endpoint_id > $1 ORDER BY endpoint_id, due_at LIMIT 1)
+    (SELECT account_id, endpoint_id, due_at, 1 AS step FROM queue
+     WHERE (account_id, endpoint_id) > ($1, $2)
+     ORDER BY account_id, endpoint_id, due_at
+     LIMIT 1)
     UNION ALL
-    SELECT later.endpoint_id, later.due_at, step + 1
+    SELECT later.account_id, later.endpoint_id, later.due_at, step + 1
     FROM walk CROSS JOIN LATERAL (
-        SELECT endpoint_id, due_at FROM queue
-        WHERE endpoint_id > walk.endpoint_id
-        ORDER BY endpoint_id, due_at
+        SELECT account_id, endpoint_id, due_at FROM queue
+        WHERE (account_id, endpoint_id) > (walk.account_id, walk.endpoint_id)
+        ORDER BY account_id, endpoint_id, due_at
         LIMIT 1
     ) AS later
-    WHERE step < $2
+    WHERE step < $3
 )
-SELECT endpoint_id, due_at <= now() AS is_due FROM walk ORDER BY step
+SELECT account_id, endpoint_id, due_at <= now() AS is_due FROM walk ORDER BY step
 
 -- name: claim
 WITH turn AS (
-    SELECT * FROM unnest($1::text[], $2::integer[]) AS t (endpoint_id, share)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::integer[]) AS t (account_id, endpoint_id, share)
 ), due AS MATERIALIZED (
-    SELECT oldest.id
+    SELECT oldest.account_id, oldest.id
     FROM turn CROSS JOIN LATERAL (
-        SELECT id FROM queue
-        WHERE endpoint_id = turn.endpoint_id AND due_at <= now()
+        SELECT account_id, id FROM queue
+        WHERE account_id = turn.account_id AND endpoint_id = turn.endpoint_id AND due_at <= now()
         ORDER BY due_at
         LIMIT turn.share
         FOR UPDATE SKIP LOCKED
     ) AS oldest
 )
 UPDATE queue AS q
-SET state = 'leased', lease = $3, due_at = now() + make_interval(secs => $4)
-WHERE q.id = ANY (ARRAY(SELECT id FROM due)) -- not a join: the planner expects so many that it reads the whole queue
+SET state = 'leased', lease = $4, due_at = now() + make_interval(secs => $5)
+FROM unnest(ARRAY(SELECT account_id FROM due), ARRAY(SELECT id FROM due)) AS taken (account_id, id)
+WHERE q.account_id = taken.account_id AND q.id = taken.id
 RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type, q.attempts, q.tried,
           coalesce(extract(epoch FROM now() - q.first_try_at), 0)::float8 AS tried_for,
           extract(epoch FROM now() - q.created_at)::float8 AS age
 
 -- name: messages
-SELECT id, body, traceparent FROM messages WHERE id = ANY ($1::text[])
+-- A public message stands once, under no account. OFFSET 0 keeps the planner from joining: it would read every message.
+SELECT wanted.account_id, wanted.id, found.body, found.traceparent
+FROM unnest($1::text[], $2::text[]) AS wanted (account_id, id) CROSS JOIN LATERAL (
+    SELECT body, traceparent FROM messages WHERE account_id IN (wanted.account_id, '') AND id = wanted.id OFFSET 0
+) AS found
 
 -- name: record
 WITH outcome AS (
     SELECT *
-    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::float8[], $5::smallint[], $6::text[], $7::smallint[],
-                $8::integer[], $9::text[], $10::float8[], $11::text[])
-         AS o (delivery_id, lease, state, delay, number, result, status, duration_ms, response, attempted_at, signature)
+    FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::float8[], $6::smallint[], $7::text[],
+                $8::smallint[], $9::integer[], $10::text[], $11::float8[], $12::text[])
+         AS o (account_id, delivery_id, lease, state, delay, number, result, status, duration_ms, response,
+               attempted_at, signature)
 ), again AS (
     UPDATE queue AS q
     SET state = 'retry',
@@ -89,12 +102,12 @@ WITH outcome AS (
         due_at = now() + make_interval(secs => o.delay),
         first_try_at = coalesce(q.first_try_at, now() - make_interval(secs => o.duration_ms / 1000.0))
     FROM outcome AS o
-    WHERE o.state = 'retry' AND q.id = o.delivery_id AND q.lease = o.lease
+    WHERE o.state = 'retry' AND q.account_id = o.account_id AND q.id = o.delivery_id AND q.lease = o.lease
     RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type, o.lease
 ), ended AS (
     DELETE FROM queue AS q
     USING outcome AS o
-    WHERE o.state <> 'retry' AND q.id = o.delivery_id AND q.lease = o.lease
+    WHERE o.state <> 'retry' AND q.account_id = o.account_id AND q.id = o.delivery_id AND q.lease = o.lease
     RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type, o.lease, o.state, o.number, o.result, q.created_at,
               coalesce(q.first_try_at, now() - make_interval(secs => o.duration_ms / 1000.0)) AS first_try_at
 ), logged AS (
@@ -108,26 +121,39 @@ WITH outcome AS (
     INSERT INTO attempts (account_id, delivery_id, number, result, status, duration_ms, response, attempted_at,
                           signature, agent)
     SELECT r.account_id, r.id, o.number, o.result, o.status, o.duration_ms, o.response, to_timestamp(o.attempted_at),
-           o.signature, $12
-    FROM recorded AS r JOIN outcome AS o ON o.delivery_id = r.id AND o.lease = r.lease
+           o.signature, $13
+    FROM recorded AS r JOIN outcome AS o ON o.account_id = r.account_id AND o.delivery_id = r.id AND o.lease = r.lease
 )
 -- Reads endpoints (owner: publisher/endpoints.py): whether a success has anything to clear there.
 SELECT r.account_id, r.id, r.endpoint_id, r.message_id, r.type,
-       EXISTS (SELECT FROM endpoints e WHERE e.id = r.endpoint_id AND e.failing_since IS NOT NULL) AS was_failing,
+       EXISTS (SELECT FROM endpoints e
+               WHERE e.account_id = r.account_id AND e.id = r.endpoint_id AND e.failing_since IS NOT NULL
+               OFFSET 0) AS was_failing,
        r.lease
 FROM recorded AS r
 
 -- name: release
-UPDATE queue
+UPDATE queue AS q
 SET state = CASE WHEN tried = 0 THEN 'pending' ELSE 'retry' END, lease = NULL, due_at = now()
-WHERE id = ANY ($1::text[]) AND lease = ANY ($2::bigint[])
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS held (account_id, id, lease)
+WHERE q.account_id = held.account_id AND q.id = held.id AND q.lease = held.lease
 
 -- name: cancel_endpoints
 -- Materialised, here as above: in a plan that runs the inner query once per row, LIMIT would limit nothing.
 WITH due AS MATERIALIZED (
-    SELECT id FROM queue WHERE endpoint_id = ANY ($1::text[]) AND due_at <= now() LIMIT $2 FOR UPDATE SKIP LOCKED
+    SELECT waiting.account_id, waiting.id
+    FROM unnest($1::text[], $2::text[]) AS gone (account_id, endpoint_id) CROSS JOIN LATERAL (
+        SELECT account_id, id FROM queue
+        WHERE account_id = gone.account_id AND endpoint_id = gone.endpoint_id AND due_at <= now()
+        LIMIT $3
+        FOR UPDATE SKIP LOCKED
+    ) AS waiting
+    LIMIT $3
 ), ended AS (
-    DELETE FROM queue WHERE id = ANY (ARRAY(SELECT id FROM due)) RETURNING *
+    DELETE FROM queue AS q
+    USING unnest(ARRAY(SELECT account_id FROM due), ARRAY(SELECT id FROM due)) AS taken (account_id, id)
+    WHERE q.account_id = taken.account_id AND q.id = taken.id
+    RETURNING q.*
 )
 INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, reason, attempts, last_result, created_at,
                         first_try_at)
@@ -138,10 +164,13 @@ RETURNING type
 
 -- name: end
 WITH ended AS (
-    DELETE FROM queue WHERE id = ANY ($1::text[]) AND lease IS NOT DISTINCT FROM $2 RETURNING *
+    DELETE FROM queue AS q
+    USING unnest($1::text[], $2::text[]) AS given (account_id, id)
+    WHERE q.account_id = given.account_id AND q.id = given.id AND q.lease IS NOT DISTINCT FROM $3
+    RETURNING q.*
 )
 INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, reason, attempts, last_result, created_at,
                         first_try_at)
-SELECT account_id, id, endpoint_id, message_id, type, $3, $4, attempts, last_result, created_at, first_try_at
+SELECT account_id, id, endpoint_id, message_id, type, $4, $5, attempts, last_result, created_at, first_try_at
 FROM ended
 RETURNING account_id, id, endpoint_id, message_id, type, attempts, last_result

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from publisher import deliveries, endpoints, ids, quota
 from publisher.endpoints import NoSuchEndpointError
 from publisher.log import id_range, is_name
+from runtime.advisory_locks import AdvisoryLock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,7 @@ LISTED = 100
 STATES = ("dropped", "cancelled")
 
 #: One at a time may begin for an endpoint; the lock is the transaction's.
-ALONE = "SELECT pg_advisory_xact_lock(hashtextextended($1, 4843211872))"
+ALONE = f"SELECT pg_advisory_xact_lock(hashtextextended($1, {AdvisoryLock.RECOVERIES}))"
 RUNNING = "SELECT id FROM recoveries WHERE account_id = $1 AND endpoint_id = $2 AND ended_at IS NULL"
 NOW = "SELECT now()"
 START = """
@@ -250,7 +251,7 @@ class Recoverer:
                 return Step.MOVED
             if await quota.state_of(connection, running.account) is not None:
                 return Step.WAITS
-            if await deliveries.is_backlogged(connection, running.endpoint_id, self._batch):
+            if await deliveries.is_backlogged(connection, running.account, running.endpoint_id, self._batch):
                 return Step.WAITS
             await self._put_back(connection, running)
             return Step.MOVED

@@ -2,7 +2,7 @@
 
 Reads `deliveries` and `queue` (owner: publisher/queue.py); writes nothing. What no metric may tell, because its labels
 would name customers, is told here to the one it is about. An endpoint may have millions of deliveries: of the log the
-newest `LOOKED_AT` are looked at, by the index on (endpoint, id), and of what waits as many. Ids begin with the
+newest `LOOKED_AT` are looked at, by the key (account, endpoint, id), and of what waits as many. Ids begin with the
 millisecond of their making, so a range of time is a range of ids.
 """
 

@@ -229,7 +229,7 @@ async def _retry_endpoint(
     hastened = 0
     if len(states) == len(STATES):
         first, _ = id_range(since, None)
-        while batch := await deliveries.hasten_endpoint(connection, endpoint_id, since=first, limit=BATCH):
+        while batch := await deliveries.hasten_endpoint(connection, account, endpoint_id, since=first, limit=BATCH):
             hastened += batch
     typer.echo(f"{hastened} made due; recovery {recovery_id} puts back what was {' or '.join(states)}")
     return EXIT_DONE
@@ -282,17 +282,17 @@ async def _why_kept(connection: Connection, delivery_id: str) -> str:
 
 
 async def _drop_endpoint(connection: Connection, endpoint_id: str, *, is_sure: bool) -> int:
-    await _account_of(connection, endpoint_id)
-    until, waiting = await deliveries.count_waiting(connection, endpoint_id)
+    account = await _account_of(connection, endpoint_id)
+    until, waiting = await deliveries.count_waiting(connection, account, endpoint_id)
     if waiting and not is_sure:
         typer.confirm(f"Give up {waiting} waiting deliveries of {endpoint_id}?", abort=True)
     count = 0
     with Progress(disable=not sys.stderr.isatty() or waiting <= BATCH, transient=True) as progress:
         task = progress.add_task("dropping", total=waiting)
-        while batch := await _drop_batch(connection, endpoint_id, until):
+        while batch := await _drop_batch(connection, account, endpoint_id, until):
             count += len(batch)
             progress.advance(task, len(batch))
-    left = await deliveries.under_way(connection, endpoint_id)
+    left = await deliveries.under_way(connection, account, endpoint_id)
     for delivery_id in left[:NAMED]:
         _complain(f"{delivery_id!r}: {REFUSALS[Redelivery.UNDER_WAY]}")
     if len(left) > NAMED:
@@ -301,9 +301,9 @@ async def _drop_endpoint(connection: Connection, endpoint_id: str, *, is_sure: b
     return EXIT_DONE
 
 
-async def _drop_batch(connection: Connection, endpoint_id: str, until: datetime) -> list[Dropped]:
+async def _drop_batch(connection: Connection, account: str, endpoint_id: str, until: datetime) -> list[Dropped]:
     async with connection.transaction():
-        batch = await deliveries.drop_waiting(connection, endpoint_id, until=until, limit=BATCH)
+        batch = await deliveries.drop_waiting(connection, account, endpoint_id, until=until, limit=BATCH)
         await failures.announce_dropped(connection, batch)
     return batch
 

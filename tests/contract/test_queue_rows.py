@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from publisher import queue as queue_module
-from publisher.queue import SQL, STEPS
+from publisher.queue import SQL, STEPS, Finished, Turn
 from tests.support.queues import AGENT, SIGNATURE, UNIX, PostgresBench, a_result, postgres_bench
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ async def test_a_pile_of_an_inactive_endpoint_is_cancelled_in_transactions_of_a_
 # --- how much is read ------------------------------------------------------------------------------------------------
 
 PILE, HEALTHY, LIMIT = 200_000, 500, 64
-#: Pages, about twice what is needed: four for an endpoint on the way, ten for a row taken. The pile alone has 4000.
+#: Pages: four for an endpoint on the way; thirty for a row taken, while keys of the previous release stand beside. The
+#: pile alone has 4000.
 TURNS_PAGES, CLAIM_PAGES = 4000, 2000
 
 FILL = """
@@ -129,13 +130,38 @@ async def test_a_claim_reads_few_pages_whatever_waits_behind_one_endpoint(bench:
                 await connection.execute("ANALYZE queue")
             for mode in ("force_custom_plan", "force_generic_plan"):
                 await connection.execute(f"SET plan_cache_mode = {mode}")
-                pages, endpoints = await _touched(connection, "turns", "", STEPS)
+                pages, endpoints = await _touched(connection, "turns", *Turn(), STEPS)
                 print(f"turns: {pages} pages, analyzed {analyzed}, {mode}")  # noqa: T201 - for a failure's report
                 assert endpoints == HEALTHY + 1
                 assert pages < TURNS_PAGES
-                names = [row["endpoint_id"] for row in await connection.fetch(SQL["turns"], "", LIMIT)]
-                assert "we_0000_dead" in names
-                pages, rows = await _touched(connection, "claim", names, [1] * LIMIT, MINE, 30.0)
+                turns = [(row[0], row[1]) for row in await connection.fetch(SQL["turns"], *Turn(), LIMIT)]
+                assert ("acct_1", "we_0000_dead") in turns
+                accounts, names = zip(*turns, strict=True)
+                pages, rows = await _touched(connection, "claim", accounts, names, [1] * LIMIT, MINE, 30.0)
                 print(f"claim: {pages} pages, analyzed {analyzed}, {mode}")  # noqa: T201 - the same
                 assert rows == LIMIT
                 assert pages < CLAIM_PAGES
+
+
+#: Pages of a result that is recorded, about four times what is needed; so many endpoints alone have hundreds.
+ENDPOINTS, RECORD_PAGES = 20_000, 32
+
+
+async def test_recording_reads_few_pages_however_many_endpoints_and_deliveries_there_are(bench: PostgresBench) -> None:
+    await bench.add("a")
+    [job] = await bench.queue.claim(1, MINE)
+    columns = queue_module._columns([a_result(job, "delivered")], len(Finished._fields))
+    async with bench.pool.acquire() as connection:
+        await connection.execute(FILL, "dlv_pile_", "we_0000_dead", PILE // 10, False)  # noqa: FBT003 - arguments of SQL
+        await connection.execute(
+            "INSERT INTO endpoints (account_id, id, url, events) SELECT 'acct_' || n, 'we_' || n, 'u', '{*}'"
+            " FROM generate_series(1, $1::integer) AS n",
+            ENDPOINTS,
+        )
+        await connection.execute("ANALYZE queue, endpoints")
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            await connection.execute(f"SET plan_cache_mode = {mode}")
+            pages, rows = await _touched(connection, "record", *columns, AGENT)
+            print(f"record: {pages} pages, {mode}")  # noqa: T201 - for a failure's report
+            assert rows == 1
+            assert pages < RECORD_PAGES

@@ -250,10 +250,10 @@ async def test_what_arrives_while_an_endpoint_is_being_dropped_stays(past: Histo
     endpoint_id = await past.endpoint()
     before = await past.add(endpoint_id, "pending", at=HOUR_AGO)
     async with past.pool.acquire() as connection:
-        until, waiting = await count_waiting(connection, endpoint_id)
+        until, waiting = await count_waiting(connection, "acct_1", endpoint_id)
         since = await past.add(endpoint_id, "pending", at=until + timedelta(milliseconds=1))
         async with connection.transaction():
-            dropped = await drop_waiting(connection, endpoint_id, until=until, limit=10)
+            dropped = await drop_waiting(connection, "acct_1", endpoint_id, until=until, limit=10)
     assert (waiting, [each.delivery_id for each in dropped]) == (1, [before])
     assert await past.queued() == [since]
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 DAY = 86_400.0
+UNIX = 1_793_491_200.0
 
 
 class Bench:
@@ -52,7 +53,8 @@ class Bench:
         assert len(jobs) == count
         status = int(result) if result.isdigit() else None
         finished = [
-            Finished(job.id, 7, state, 0.0, job.attempt, result, status, 5, None, 1_793_491_200.0, None) for job in jobs
+            Finished(job.endpoint.account, job.id, 7, state, 0.0, job.attempt, result, status, 5, None, UNIX, None)
+            for job in jobs
         ]
         assert await self.queue.record(finished) == {job.id for job in jobs}
 
@@ -120,7 +122,7 @@ async def test_what_is_delivered_or_tried_again_is_not_announced(bench: Bench) -
 async def test_a_result_that_cannot_be_recorded_announces_nothing(bench: Bench) -> None:
     await bench.add()
     [job] = await bench.queue.claim(1, 7)
-    late = Finished(job.id, 8, "dropped", 0.0, 1, Result.GONE, 410, 5, None, 1_793_491_200.0, None)
+    late = Finished(job.endpoint.account, job.id, 8, "dropped", 0.0, 1, Result.GONE, 410, 5, None, UNIX, None)
     assert await bench.queue.record([late]) == set()
     assert await bench.said() == []
     assert await bench.endpoint("status") == ("active",)

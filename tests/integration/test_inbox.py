@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,14 @@ async def test_new_ones_are_returned_in_order_each_once(connection: Connection) 
     assert await admit(connection, first) == [first[0], first[1], first[3]]
     assert admitted(await admit(connection, [an_event("c"), *first, an_event("d")])) == ["c", "d"]
     assert await admit(connection, []) == []
+
+
+async def test_whose_an_event_is_stands_beside_it_and_makes_it_no_other(connection: Connection) -> None:
+    whose = [replace(an_event("a"), account="acct_1"), an_event("b")]
+    assert await admit(connection, whose) == whose
+    rows = await connection.fetch("SELECT DISTINCT event_id, account_id FROM inbox ORDER BY event_id")
+    assert [tuple(row) for row in rows] == [("a", "acct_1"), ("b", "")]
+    assert await admit(connection, [an_event("a")]) == []
 
 
 async def test_the_period_is_the_database_s_own(connection: Connection) -> None:
@@ -171,7 +180,8 @@ async def test_a_look_up_descends_an_index_of_each_earlier_period_and_no_other(
     sources, event_ids = ",".join(["'/test'"] * 500), ",".join(f"'{number}'" for number in range(500))
     for now, looked_into in ((BEFORE, {"200", "201"}), (AFTER, {"200", "201"}), (LATER, {"200", "201", "202"})):
         plan = await connection.fetch(
-            f"EXPLAIN (COSTS OFF) EXECUTE look_up (ARRAY[{sources}], ARRAY[{event_ids}], '{now.isoformat()}')"
+            "EXPLAIN (COSTS OFF) EXECUTE look_up "
+            f"(ARRAY[{sources}], ARRAY[{event_ids}], '{now.isoformat()}', array_fill('acct_1'::text, ARRAY[500]))"
         )
         scans = [line for (line,) in plan if "Scan" in line and " on inbox_" in line and "default" not in line]
         assert {line.partition(" on inbox_")[2].split()[0] for line in scans} == looked_into

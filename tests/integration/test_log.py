@@ -313,7 +313,7 @@ async def test_another_endpoints_backlog_is_not_searched_for_ones_own(past: Hist
     )
     arguments = ("acct_1", "we_none", *id_range(None, None), None, None, None, 1, 0)
     plan = "\n".join(row[0] for row in await past.pool.fetch(f"EXPLAIN {statement}", *arguments))
-    assert "queue_by_turn" in plan
+    assert "queue_by_account" in plan
     assert "queue_pkey" not in plan
 
 

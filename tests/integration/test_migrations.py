@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import re
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -21,7 +20,9 @@ from alembic.script import ScriptDirectory
 from migrations import runner
 from publisher.delivery.outcome import Result
 from publisher.queue import ENDED_STATES, LIVE_STATES
+from publisher.retention import Retention
 from runtime import settings as runtime_settings
+from runtime.advisory_locks import AdvisoryLock
 from runtime.lifecycle import UnreachableError
 from tests.support import process
 
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 SCRIPTS = ScriptDirectory.from_config(runner._config(""))
 REVISIONS = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]
-#: The lock migrations take; env.py cannot be imported, for it runs.
-LOCK = int(re.findall(r"^ADVISORY_LOCK = ([\d_]+)$", Path(runner.HERE, "env.py").read_text(), re.MULTILINE)[0])
+#: The lock migrations take.
+LOCK = AdvisoryLock.SCHEMA
 WAITING = """
 SELECT count(*) = 2 FROM pg_locks
 WHERE locktype = 'advisory' AND NOT granted
@@ -160,6 +161,44 @@ async def test_what_stood_in_the_old_tables_is_found_in_the_new_ones(empty: str)
     assert await _ask(empty, "SELECT count(*) FROM attempts") == [(1,)]
     assert await _ask(empty, "SELECT id, body FROM messages") == [("msg_1", b"{}")]
     assert await _ask(empty, "SELECT event_id FROM inbox ORDER BY period") == [("e1",), ("e2",)]
+
+
+#: Twenty megabytes in one partition of yesterday, too much to be indexed while everybody waits.
+LARGE = """
+INSERT INTO messages (account_id, id, type, body)
+SELECT 'acct_1', 'msg_' || lpad(to_hex(midnight - 1), 12, '0') || lpad(n::text, 20, '0'), 't',
+       convert_to(repeat('x', 1900), 'UTF8')
+FROM generate_series(1, 10000) AS n,
+     (SELECT (extract(epoch FROM date_trunc('day', now(), 'UTC')) * 1000)::bigint) AS today (midnight)
+"""
+WITHOUT_KEY = """
+SELECT inhrelid::regclass::text FROM pg_inherits
+WHERE inhparent = 'messages'::regclass AND NOT EXISTS (
+    SELECT FROM pg_index JOIN pg_inherits i ON i.inhrelid = indexrelid
+    WHERE indrelid = pg_inherits.inhrelid AND i.inhparent = 'messages_by_account'::regclass AND indisvalid)
+"""
+IS_WHOLE = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'messages_by_account'::regclass"
+
+
+async def test_a_large_partition_is_left_as_it_is_and_those_to_come_get_the_new_key(empty: str) -> None:
+    await asyncio.to_thread(command.upgrade, runner._config(empty), "0014")
+    async with asyncpg.create_pool(empty, min_size=1, max_size=1) as pool:
+        await pool.execute(LARGE)
+        await pool.execute("INSERT INTO queue (account_id, id, endpoint_id, message_id, type, state, due_at)"
+                           " VALUES ('acct_1', 'dlv_1', 'we_1', 'msg_1', 't', 'pending', now())")  # fmt: skip
+        await _migrate(empty)
+        [(large,)] = await pool.fetch(WITHOUT_KEY)
+        assert await pool.fetchval(f"SELECT count(*) FROM {large}") == 10_000  # noqa: S608 - of the catalogue
+        assert await pool.fetchval("SELECT state FROM delivery_log") == "pending"
+        newest = await pool.fetchval("SELECT max(relname) FROM pg_class WHERE relname ~ '^messages_[0-9]{8}$'")
+        await pool.execute(f"DROP TABLE {newest}")
+        await Retention(pool, runtime_settings.load(environ={}, database_url=empty)).ensure()
+        assert await pool.fetchval("SELECT to_regclass($1) IS NOT NULL", newest)
+        assert [row[0] for row in await pool.fetch(WITHOUT_KEY)] == [large]
+        assert await pool.fetchval(IS_WHOLE) is False
+        await pool.execute(f"CREATE UNIQUE INDEX CONCURRENTLY by_hand ON {large} (account_id, id)")
+        await pool.execute("ALTER INDEX messages_by_account ATTACH PARTITION by_hand")
+        assert await pool.fetchval(IS_WHOLE) is True
 
 
 async def test_running_again_changes_nothing(dsn: str, connection: Connection) -> None:

@@ -38,6 +38,7 @@ def a_result(job: Job, state: str, *, delay: float = 0.0, result: Result | None 
     """Return what an attempt of `job` came to: 204 where it delivered, 503 otherwise."""
     ok = state == "delivered"
     return Finished(
+        account=job.endpoint.account,
         delivery_id=job.id,
         lease=job.lease,
         state=state,
@@ -147,14 +148,18 @@ class FakeBench:
 
 
 class PostgresBench:
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], directory: Directory) -> None:
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], clock: FakeClock) -> None:
+        directory = Directory(Vault({"test": KEY}), Ids(clock), LOOPBACK)
         self.queue = PostgresQueue(pool, directory, lease_seconds=LEASE_SECONDS, agent=AGENT)
         self.pool = pool
         self._directory = directory
+        self._clock = clock
         self._accounts: dict[str, str] = {}
 
     async def endpoint(self) -> str:
-        account = f"acct_{len(self._accounts) + 1}"
+        # Accounts and endpoints in one order: PostgreSQL takes turns by the former, the fake by the latter.
+        account = f"acct_{1000 + len(self._accounts)}" if self._accounts else an_endpoint().account
+        self._clock.advance(1)
         async with self.pool.acquire() as connection:
             endpoint_id, _ = await self._directory.register(
                 connection, account=account, url="http://127.0.0.1:9/hooks", events=["*"]
@@ -225,6 +230,6 @@ class PostgresBench:
 @contextlib.asynccontextmanager
 async def postgres_bench(dsn: str) -> AsyncIterator[PostgresBench]:
     async with asyncpg.create_pool(dsn, min_size=1, max_size=8) as pool:
-        bench = PostgresBench(pool, Directory(Vault({"test": KEY}), Ids(FakeClock()), LOOPBACK))
+        bench = PostgresBench(pool, FakeClock())
         await bench.endpoint()
         yield bench

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _finished(number: int) -> Finished:
-    return Finished(f"dlv_{number}", 7, "delivered", 0.0, 1, Result.OK, 204, 12, None, 1_793_491_200.0, None)
+    return Finished("acct_1", f"dlv_{number}", 7, "delivered", 0.0, 1, Result.OK, 204, 12, None, 1_793_491_200.0, None)
 
 
 class Table:

@@ -36,7 +36,7 @@ def made(result: Result = Result.OK, status: int | None = 204) -> Attempted:
 
 
 def finished(job: Job) -> Finished:
-    return Finished(job.id, job.lease, "delivered", 0.0, job.attempt, Result.OK, 204, 12, None, BEGAN, None)
+    return Finished("acct_1", job.id, job.lease, "delivered", 0.0, job.attempt, Result.OK, 204, 12, None, BEGAN, None)
 
 
 @pytest.mark.parametrize(
