@@ -1,4 +1,4 @@
-"""The only file that imports aiokafka: records in, offsets back, records out, topics looked up and held whole.
+"""The clients of Kafka: records in, offsets back, records out, topics looked up and held whole.
 
 Choices that are not defaults, with the trap each avoids: values are consumed as bytes (a raising deserialiser
 loops for ever); offsets are committed explicitly (an argument-less commit follows the position, which moves
@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -26,9 +25,19 @@ from aiokafka.errors import (
     for_code,
 )
 
+from consumers.broker_access import (
+    READ,
+    WRITE,
+    Access,
+    DeniedError,
+    MembershipLostError,
+    access_of,
+    denials,
+    explained,
+    security,
+)
 from consumers.progress import Sight
 from runtime.lifecycle import close_within, reason_of, until_reachable
-from runtime.settings import SettingsError, variable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
@@ -42,6 +51,8 @@ REQUEST_TIMEOUT_MS = 10_000
 #: Kafka answers a fetch as soon as there is a record; a broker that keeps it for the whole wait (the embedded one)
 #: would add half a second to every event and make bursts of them.
 FETCH_WAIT_MS = 20
+#: New partitions of a topic are found within this time, and read from their beginning.
+METADATA_MAX_AGE_MS = 30_000
 #: How long a broker may hold back its answer to whoever looks through a topic and has reached its end.
 READ_WAIT_MS = 250
 #: Room for a record that is refused as too large and still has to reach the dead letters.
@@ -49,6 +60,8 @@ PRODUCER_MAX_BYTES = 32 * 1024 * 1024
 
 #: Seconds each part of a client that may be stuck gets to end.
 ABANDON_SECONDS = 3.0
+#: Seconds to disconnect without leaving: a member that joins its group hears nothing until all others have joined.
+DISCONNECT_SECONDS = 0.5
 
 CLEANUP_POLICY = "cleanup.policy"
 
@@ -118,6 +131,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         """
         self._on_rebalance = on_rebalance
         self._topics = topics
+        self._settings = settings
         self._client = AIOKafkaConsumer(
             group_id=group or settings.kafka_group,
             auto_offset_reset="earliest",
@@ -127,18 +141,24 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             session_timeout_ms=int(settings.kafka_session_timeout * 1000),
             heartbeat_interval_ms=int(settings.kafka_session_timeout * 300),
             max_poll_interval_ms=300_000,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
             fetch_max_wait_ms=FETCH_WAIT_MS,
-            **_security(settings),
+            **security(settings),
         )
 
     async def start(self) -> None:
         """Connect and join the group."""
-        await self._client.start()
+        async with explained(self._settings):
+            await self._client.start()
         self._client.subscribe(topics=list(self._topics), listener=self)
 
     async def stop(self) -> None:
-        """Leave the group, so that others take over at once."""
-        await self._client.stop()
+        """Leave the group, so that others take over at once; cut off while it waits for them, disconnect."""
+        try:
+            await self._client.stop()
+        except asyncio.CancelledError:
+            await close_within(DISCONNECT_SECONDS, self._client._client.close)  # noqa: SLF001 - stop() does it last
+            raise
 
     def on_partitions_revoked(self, revoked: object) -> None:
         """Nothing to flush: offsets are committed batch by batch."""
@@ -150,12 +170,25 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
 
     async def poll(self, limit: int, seconds: float) -> Sequence[Record]:
         """Return at most `limit` records."""
-        batches = await self._client.getmany(timeout_ms=int(seconds * 1000), max_records=limit)
+        try:
+            with denials(self._settings, READ):
+                batches = await self._client.getmany(timeout_ms=int(seconds * 1000), max_records=limit)
+        except (DeniedError, KafkaError) as error:
+            if self._is_out():
+                raise MembershipLostError(reason_of(error)) from None
+            raise
         return [record for records in batches.values() for record in records]
+
+    def _is_out(self) -> bool:
+        """Say whether its heartbeat ended in an error: aiokafka then repeats that for ever, whatever has changed."""
+        coordinator = self._client._coordinator  # noqa: SLF001 - nothing public tells
+        beating = coordinator._heartbeat_task if coordinator else None  # noqa: SLF001 - as above
+        return beating is not None and beating.done() and not beating.cancelled() and beating.exception() is not None
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit the next offset to read of each partition."""
-        await self._client.commit({TopicPartition(*where): offset for where, offset in offsets.items()})
+        with denials(self._settings, READ):
+            await self._client.commit({TopicPartition(*where): offset for where, offset in offsets.items()})
 
     def rewind(self, offsets: Mapping[Partition, int]) -> None:
         """Seek back, where the partition is still ours."""
@@ -207,17 +240,19 @@ class KafkaProducer:
 
     def __init__(self, settings: Settings, *, linger_ms: int = 0) -> None:
         """Configure; `start` connects."""
+        self._settings = settings
         self._client = AIOKafkaProducer(
             acks="all",
             linger_ms=linger_ms,
             max_request_size=PRODUCER_MAX_BYTES,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
-            **_security(settings),
+            **security(settings),
         )
 
     async def start(self) -> None:
         """Connect."""
-        await self._client.start()
+        async with explained(self._settings):
+            await self._client.start()
 
     async def stop(self) -> None:
         """Send what is buffered and disconnect."""
@@ -226,11 +261,12 @@ class KafkaProducer:
     async def send(self, records: Iterable[Outgoing]) -> None:
         """Produce and wait for every acknowledgement."""
         try:
-            waiting = [
-                await self._client.send(topic, value, _key(key, value), headers=list(headers))
-                for topic, key, value, headers in records
-            ]
-            await asyncio.gather(*waiting)
+            with denials(self._settings, WRITE):
+                waiting = [
+                    await self._client.send(topic, value, _key(key, value), headers=list(headers))
+                    for topic, key, value, headers in records
+                ]
+                await asyncio.gather(*waiting)
         except MessageSizeTooLargeError as error:
             raise RecordTooLargeError(str(error)) from None
 
@@ -271,10 +307,11 @@ async def open_topic(settings: Settings, topic: str, *, begins_again: bool) -> A
             isolation_level="read_committed",
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             fetch_max_wait_ms=READ_WAIT_MS,
-            **_security(settings),
+            **security(settings),
         )
         try:
-            await client.start()
+            async with explained(settings):
+                await client.start()
         except BaseException:
             await client.stop()
             raise
@@ -291,12 +328,21 @@ async def open_topic(settings: Settings, topic: str, *, begins_again: bool) -> A
 
 async def list_topics(settings: Settings) -> frozenset[str]:
     """Return the topics this user may see; raises `UnreachableError` when no broker answers in time."""
+    return frozenset((await look(settings)).topics)
 
-    async def connect() -> frozenset[str]:
-        admin = AIOKafkaAdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **_security(settings))
+
+async def look(settings: Settings, groups: Iterable[str] = ()) -> Access:
+    """Return the topics this user may see, what it may do to each, and which `groups` it may not join.
+
+    Raises `UnreachableError` when no broker answers in time, at once where Kafka refuses us.
+    """
+
+    async def connect() -> Access:
+        admin = AIOKafkaAdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **security(settings))
         try:
-            await admin.start()
-            return frozenset(await admin.list_topics())
+            async with explained(settings):
+                await admin.start()
+            return await access_of(admin, groups)
         finally:
             await admin.close()
 
@@ -306,7 +352,7 @@ async def list_topics(settings: Settings) -> frozenset[str]:
 
 async def is_compacted(settings: Settings, topic: str) -> bool:
     """Say whether a topic that exists keeps each key's last record; raises what the broker raises."""
-    admin = AIOKafkaAdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **_security(settings))
+    admin = AIOKafkaAdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **security(settings))
     try:
         await admin.start()
         [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
@@ -318,7 +364,7 @@ async def is_compacted(settings: Settings, topic: str) -> bool:
 
 async def create_topics(settings: Settings, partitions: Mapping[str, int], compacted: Collection[str] = ()) -> None:
     """Create topics with one replica (embedded broker, tests); those that exist are left as they are."""
-    admin = AIOKafkaAdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **_security(settings))
+    admin = AIOKafkaAdminClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **security(settings))
     await admin.start()
     try:
         response = await admin.create_topics(
@@ -344,36 +390,3 @@ async def create_topics(settings: Settings, partitions: Mapping[str, int], compa
 def _key(key: bytes | None, value: bytes | None) -> bytes | None:
     """Return `key`, empty where there is neither key nor value: the client asserts that there is one of them."""
     return b"" if key is None and value is None else key
-
-
-def _security(settings: Settings) -> dict[str, Any]:
-    """Return the connection arguments every aiokafka client takes."""
-    options: dict[str, Any] = {
-        "bootstrap_servers": list(settings.kafka_bootstrap),
-        "client_id": "heliograph",
-        "security_protocol": settings.kafka_security_protocol,
-    }
-    if settings.kafka_security_protocol.endswith("SSL"):
-        options["ssl_context"] = _tls(settings)
-    if settings.kafka_security_protocol.startswith("SASL"):
-        password = settings.kafka_sasl_password
-        options |= {
-            "sasl_mechanism": settings.kafka_sasl_mechanism,
-            "sasl_plain_username": settings.kafka_sasl_username,
-            "sasl_plain_password": password.get_secret_value() if password else None,
-        }
-    return options
-
-
-def _tls(settings: Settings) -> ssl.SSLContext:
-    """Return the TLS context; raises `SettingsError` for files that hold no certificate or key."""
-    name = "kafka_ssl_cafile"
-    try:
-        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
-        name = "kafka_ssl_certfile"
-        if settings.kafka_ssl_certfile:
-            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
-    except OSError as error:  # ssl's own errors are among them
-        also = f" with {variable('kafka_ssl_keyfile')}" if name == "kafka_ssl_certfile" else ""
-        raise SettingsError(f"{variable(name)}{also}: cannot be used ({reason_of(error)})") from None
-    return context

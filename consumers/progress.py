@@ -79,9 +79,10 @@ class Progress:
                 if end <= (each.sight.position or 0):
                     each.behind = 0.0
 
-    def committed(self, *, is_refused: bool) -> None:
-        """Take in how a commit ended."""
+    def committed(self, *, is_refused: bool, after: float = 0.0) -> None:
+        """Take in how a commit ended, and after how many seconds."""
         self._is_refused = is_refused
+        self._refused += after if is_refused else 0.0
 
     def waiting(self) -> Mapping[Partition, int]:
         """Return how many records the broker said wait in each partition that does not move."""

@@ -44,15 +44,8 @@ class ConsumeSpans:
             )
             spans.append(span)
             traced.append((record, replace(event, traceparent=self._tracing.traceparent_of(span))))
-        error = None
-        try:
+        with self._tracing.ending(spans):
             yield traced
-        except BaseException as raised:
-            error = type(raised).__name__
-            raise
-        finally:
-            for span in spans:
-                self._tracing.end(span, error=error)
 
     def _attributes(self, record: Record, event: Event) -> Attributes:
         return {

@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from consumers.broker import TRANSIENT, Consumer
+from consumers.broker_access import MembershipLostError
 from consumers.progress import Progress
 from runtime.lifecycle import reason_of
 
@@ -83,9 +84,11 @@ class WatchedConsumer:
         self._clock = clock
         self._on_restart = on_restart
         self._first_patience = self._patience = patience
+        self._committing_since: float | None = None
         #: What the last one was stuck in, until this one has got on for a while.
         self._was_stuck = ""
         self._client: Client | None = make()
+        self._unconnected = ""
         self._begin()
 
     def _begin(self) -> None:
@@ -112,6 +115,9 @@ class WatchedConsumer:
         try:
             async with asyncio.timeout(seconds + OVERTIME) as limit_of_time:
                 records = await client.poll(limit, seconds)
+        except MembershipLostError as error:
+            await self._give_up(client, str(error))
+            raise
         except Exception as error:  # whatever it was, look at it
             await self._look(client)
             if not (isinstance(error, TimeoutError) and limit_of_time.expired()):
@@ -125,12 +131,15 @@ class WatchedConsumer:
         client = self._client
         if client is None:
             raise StuckError("there is no consumer to commit with")
+        began = self._committing_since = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._first_patience):
                 await client.commit(offsets)
         except Exception:
-            self._progress.committed(is_refused=True)
+            self._progress.committed(is_refused=True, after=self._clock.monotonic() - began)
             raise
+        finally:
+            self._committing_since = None
         self._progress.committed(is_refused=False)
 
     def rewind(self, offsets: Mapping[Partition, int]) -> None:
@@ -155,8 +164,12 @@ class WatchedConsumer:
         One that was started anew has yet to show that it gets on: restarts that do not help must not look like health.
         """
         if self._client is None:
-            return "it is being started anew, and no broker answers"
+            return f"it is being started anew ({self._unconnected})"
         standstill = self._progress.standstill
+        if self._committing_since is not None:  # nobody polls, and so nobody looks, while a commit hangs
+            hanging = self._clock.monotonic() - self._committing_since
+            if hanging >= UNREADY:
+                return f"no offset could be committed for {hanging:.0f} s"
         if standstill < UNREADY:
             return f"it was started anew and has yet to get on: {self._was_stuck}" if self._was_stuck else ""
         return self._progress.stuck(UNREADY) or f"it has not become a member of its group for {standstill:.0f} s"
@@ -170,6 +183,7 @@ class WatchedConsumer:
             async with asyncio.timeout(CONNECT):
                 await client.start()
         except BaseException as error:
+            self._unconnected = reason_of(error)
             await client.abandon()
             if not isinstance(error, TRANSIENT):
                 raise
@@ -213,7 +227,7 @@ class WatchedConsumer:
 
     async def _give_up(self, client: Client, reason: str) -> None:
         logger.warning("the consumer is stuck: %s; starting another one in its place", reason)
-        self._client = None
+        self._client, self._unconnected = None, reason
         self._was_stuck = reason
         self._patience = min(self._patience * 2, LONGEST_PATIENCE)
         self._on_restart()

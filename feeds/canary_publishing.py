@@ -14,6 +14,7 @@ from feeds import documents
 from feeds.canary_events import announcement
 from feeds.canary_standing import judged_at, out_of_step
 from feeds.documents import Feed, NumberTakenError, Published, Signature
+from runtime.advisory_locks import AdvisoryLock
 from signer.canary_check import Predecessor, Standing
 from signer.statement import Document, Statement, StatementError, sha256
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from signer.canary_judge import Pins
 
 #: Two who publish at once come one after the other: the second sees what the first has published.
-ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('canary', 6120934417))"
+ALONE = f"SELECT pg_advisory_xact_lock(hashtextextended('canary', {AdvisoryLock.DOCUMENTS}))"
 ARMOR = b"-----BEGIN PGP SIGNATURE-----"
 
 

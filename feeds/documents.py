@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 
+from runtime.advisory_locks import AdvisoryLock
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from runtime.database import Connection
 
 #: Held to the end of the transaction: a position that is seen is the last one, none before it comes later.
-TURN = "SELECT pg_advisory_xact_lock(hashtextextended('documents', 6120934417))"
+TURN = f"SELECT pg_advisory_xact_lock(hashtextextended('documents', {AdvisoryLock.DOCUMENTS}))"
 SAVE = "INSERT INTO documents (feed, number, content, published_at) VALUES ($1, $2, $3, $4)"
 SAVE_SIGNATURES = """
 INSERT INTO document_signatures (feed, number, fingerprint, armored)

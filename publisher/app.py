@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import random
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -22,7 +21,9 @@ from consumers.deadletters import TooManyDeadLettersError
 from feeds.feed_watch import FeedWatch
 from feeds.metrics import PublishingMetrics
 from publisher import housekeeping, profiles, readiness, telemetry
+from publisher.addresses import Addresses
 from publisher.admin import admin_app
+from publisher.alone import Alone
 from publisher.api import server
 from publisher.api.opening import open_api
 from publisher.delivery.egress import Rules
@@ -45,7 +46,7 @@ from publisher.telemetry import open_telemetry
 from publisher.tracing import open_tracing
 from publisher.transparency import canary_guard, open_transparency
 from runtime.clock import SystemClock
-from runtime.database import open_pool
+from runtime.database import close_pool, open_pool
 from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, cancel, close_within, reason_of
 from runtime.settings import variable
 from signer.metrics import SignerMetrics
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from publisher.delivery.transport import Transport
     from publisher.delivery.worker import Worker
     from publisher.feed_publishing import FeedPublishing
+    from publisher.supervisor import MakeSupervisor, Supervisor
     from runtime.clock import Clock
     from runtime.database import Pool
     from runtime.settings import Settings
@@ -81,14 +83,6 @@ LEAVE_GRACE = 3.0
 COUNT, SWEEP = 10.0, 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where the listeners are, as URLs."""
-
-    api: str | None
-    admin: str
-
-
 class Service:
     """One process of Heliograph, with the roles it was given."""
 
@@ -104,8 +98,18 @@ class Service:
     _feed_watch: FeedWatch
     _feeds: FeedPublishing
 
-    def __init__(self, settings: Settings, roles: Collection[str] = ROLES, *, clock: Clock | None = None) -> None:
-        """Take complete settings; nothing is opened yet. Raises `ProfileError` for a broken profile."""
+    def __init__(
+        self,
+        settings: Settings,
+        roles: Collection[str] = ROLES,
+        *,
+        clock: Clock | None = None,
+        workers: MakeSupervisor | None = None,
+    ) -> None:
+        """Take complete settings; nothing is opened yet. Raises `ProfileError` for a broken profile.
+
+        `workers` makes those who have the other roles, told the settings and where this process signs.
+        """
         self._settings = settings
         self._profile = profiles.load(settings.profile)
         self._roles = frozenset(roles)
@@ -119,6 +123,8 @@ class Service:
         watch_process(self.registry)
         self._metrics = PublisherMetrics(self.registry, profile=self._profile.name)
         self._worker: Worker | None = None
+        self._make_workers = workers
+        self.workers: Supervisor | None = None
         self._consumers: list[WatchedConsumer] = []
         self._hear: Callable[[asyncio.Event], Coroutine[object, object, object]] | None = None
         self._intake: Loop[Event] | None = None
@@ -152,10 +158,11 @@ class Service:
         """
         stop_delivery = asyncio.Event()
         stop_intake = asyncio.Event()
-        delivery = _task("deliver", self._worker.run(stop_delivery) if self._worker else stop_delivery.wait())
+        deliver = self._worker or self.workers
+        delivery = _task("deliver", deliver.run(stop_delivery) if deliver else stop_delivery.wait())
         intake = _task("consume", self._intake.run(stop_intake) if self._intake else stop_intake.wait())
         hearing = _task("hear telemetry", self._hear(stop_intake) if self._hear else stop_intake.wait())
-        beside = [_task("housekeeping", housekeeping.keep(self._chores, stop))] if self._chores else []
+        beside = [_task("housekeeping", housekeeping.keep(self._chores, stop, Alone(self.pool)))]
         beside += [_task("announce", self._relay.run(stop_delivery))] if self._relay else []
         followers = [_task(name, work(stop_delivery)) for name, work in self._beside]
         stopping = _task("stop", stop.wait())
@@ -167,7 +174,7 @@ class Service:
                 break  # housekeeping ends by itself then
             for task in ended - {stopping}:
                 code = self._ended(task) or code
-        self._health.add("service:stopping", _refuse)  # whoever shares the load out is to look elsewhere
+        readiness.stopping(self._health)  # whoever shares the load out is to look elsewhere
         stop_intake.set()
         await asyncio.wait((intake, hearing), timeout=INTAKE_GRACE)
         await cancel(intake, hearing, stopping)
@@ -175,8 +182,7 @@ class Service:
         stop_delivery.set()
         await asyncio.wait((delivery, leaving))
         await cancel(*followers)  # they only listen, and until now requests were answered
-        if beside:
-            await asyncio.wait(beside, timeout=CLOSE_GRACE)
+        await asyncio.wait(beside, timeout=CLOSE_GRACE)
         await cancel(*beside)
         return code
 
@@ -197,7 +203,7 @@ class Service:
         settings.require("database_url", "secret_keys", *(("kafka_bootstrap",) if "consume" in self._roles else ()))
         self._tracing = open_tracing(settings, self._stack, self._clock)
         self.pool = pool = await open_pool(settings)
-        self._stack.push_async_callback(_close_pool, pool)
+        self._stack.push_async_callback(close_pool, pool, CLOSE_GRACE)
         await check_schema(pool)
         readiness.watch_database(self._health, pool, self._clock)
         self._directory = Directory.of(settings, self._ids)
@@ -214,9 +220,15 @@ class Service:
             await cancel(starting)
             raise
         routes = await self._open_transparency(pool)
-        admin = await self._listen(server.runner(admin_app(self.registry, self._health)), "admin_listen")
+        if self._make_workers:
+            told = settings.model_copy(update={"signer_socket": signing.socket})
+            self.workers = self._make_workers(told, self.registry, self._clock)
+            readiness.watch_workers(self._health, self.workers, self._roles)
+        admin = await self._listen(server.runner(admin_app(self.registry, self._health, self.workers)), "admin_listen")
         api = await self._open_api(pool, self._directory, routes) if "api" in self._roles else None
         self.addresses = Addresses(api, admin)
+        if self.workers:
+            await self._stack.enter_async_context(self.workers)
         self._health.started()
 
     def _open_feeds(self, pool: Pool) -> None:
@@ -255,7 +267,7 @@ class Service:
         await retention.ensure()
         self._quota = Quota(pool, settings.account_queue)
         self._chores += [
-            Chore("retention", SWEEP, retention.sweep),
+            Chore("retention", SWEEP, retention.sweep, is_for_all=True),
             Chore("count full accounts", COUNT, self._quota.count),
         ]
         if settings.kafka_bootstrap:  # a process that only delivers may leave announcing to others
@@ -315,7 +327,7 @@ class Service:
         self._hear = partial(telemetry.run, heard.loop, self._halt)
         for each in self._consumers:
             await broker.start_patiently(each, self._settings)
-        self._health.add("intake:halted", self._check_intake)
+        readiness.watch_halt(self._health, lambda: self._halted)
         readiness.watch_consumer(self._health, "intake", opened.consumer, opened.loop)
         readiness.watch_consumer(self._health, "telemetry", heard.consumer, heard.loop, otherwise=Status.WARN)
 
@@ -375,24 +387,11 @@ class Service:
             listen = getattr(self._settings, setting)
             raise NotReadyError(f"{variable(setting)}: cannot listen on {listen} ({reason_of(error)})") from None
 
-    async def _check_intake(self) -> None:
-        if self._halted:
-            raise NotReadyError(self._halted)
-
     async def _leave_groups(self) -> None:
         """Beside the end of delivery: there is time for a broker that takes its own."""
         leaving, self._consumers = self._consumers, []
         await asyncio.gather(*(close_within(LEAVE_GRACE, each.stop) for each in leaving))
 
 
-async def _refuse() -> None:
-    raise NotReadyError("the service is stopping")
-
-
 def _task(name: str, work: Coroutine[object, object, object]) -> asyncio.Task[object]:
     return asyncio.create_task(work, name=name)
-
-
-async def _close_pool(pool: Pool) -> None:
-    await close_within(CLOSE_GRACE, pool.close)
-    pool.terminate()

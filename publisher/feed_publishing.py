@@ -68,8 +68,8 @@ def open_feed_publishing(
         [IncidentFacts(publisher.wake), PeeringFacts(publisher.wake)],
         [ComponentFacts(clock, wake=publisher.wake)],
         [
-            Chore("forget old documents", FORGET, lambda: forget(pool, clock)),
-            Chore("forget old days of components", FORGET, forget_days),
+            Chore("forget old documents", FORGET, lambda: forget(pool, clock), is_for_all=True),
+            Chore("forget old days of components", FORGET, forget_days, is_for_all=True),
         ],
     )
 

@@ -39,7 +39,7 @@ async def open_following(settings: Settings, *, pool: Pool, clock: Clock) -> Fol
         async with pool.acquire() as connection:
             await credentials.forget(connection)
 
-    opened = Following(known, [], [Chore("forget credentials", FORGET, forget)])
+    opened = Following(known, [], [Chore("forget credentials", FORGET, forget, is_for_all=True)])
     if settings.kafka_bootstrap:
         follower = Follower(
             pool=pool,

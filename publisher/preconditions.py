@@ -9,8 +9,10 @@ import os
 from typing import TYPE_CHECKING
 
 from consumers import broker
+from consumers.broker_access import READ, WRITE, denied_text
 from migrations import runner
 from publisher.roles import NotReadyError
+from publisher.telemetry import telemetry_group
 from runtime.settings import variable
 from signer import canary_secrets
 from signer.canary_judge import Pins
@@ -41,16 +43,42 @@ async def check_schema(pool: Pool) -> None:
 
 
 async def check_topics(settings: Settings, roles: AbstractSet[str]) -> None:
-    """Raise `NotReadyError` for topics `roles` need and this user does not see: asked for one, a broker may make it."""
-    needed = _topics_of(settings, roles)
-    if not needed:
+    """Raise `NotReadyError` for topics `roles` need and this user does not see, or may not use, and for their groups.
+
+    A topic that is not there is not asked for: a broker may make it.
+    """
+    needs = needs_of(settings, roles)
+    if not needs:
         return
-    missing = needed - await broker.list_topics(settings)
-    if missing:
+    access = await broker.look(settings, groups_of(settings, roles))
+    address = ",".join(settings.kafka_bootstrap)
+    if missing := needs.keys() - access.topics.keys():
         raise NotReadyError(
-            f"Kafka at {','.join(settings.kafka_bootstrap)} has no topic {', '.join(sorted(missing))} that this user "
-            f"may see: create it, or name yours in HELIOGRAPH_KAFKA_TOPIC_*"
+            f"Kafka at {address} has no topic {', '.join(sorted(missing))} that this user may see: create it, allow "
+            f"DESCRIBE with an ACL, or name yours in HELIOGRAPH_KAFKA_TOPIC_*"
         )
+    if denied := access.denied(needs):
+        raise NotReadyError(f"{denied_text(settings, denied)} (Kafka at {address})")
+
+
+def needs_of(settings: Settings, roles: AbstractSet[str]) -> dict[str, str]:
+    """Return the topics `roles` need, and what is done to each; none without a broker."""
+    if not settings.kafka_bootstrap:
+        return {}
+    needs = {settings.kafka_topic_credentials: READ} if roles & {"consume", "api"} else {}
+    if "consume" in roles:
+        needs |= {
+            settings.kafka_topic_events: READ,
+            settings.kafka_topic_telemetry: READ,
+            settings.kafka_topic_dead_letters: WRITE,
+            settings.kafka_topic_announcements: WRITE,
+        }
+    return needs
+
+
+def groups_of(settings: Settings, roles: AbstractSet[str]) -> list[str]:
+    """Return the consumer groups `roles` join."""
+    return [settings.kafka_group, telemetry_group(settings)] if "consume" in roles else []
 
 
 async def check_canary_keys(settings: Settings) -> Pins | None:
@@ -74,17 +102,3 @@ async def check_canary_keys(settings: Settings) -> Pins | None:
     if held := await canary_secrets.find(canary_secrets.keyrings(os.environ, settings.gnupghome), keygrips):
         raise NotReadyError(f"{variable('canary_keys')}: {held}")
     return pins
-
-
-def _topics_of(settings: Settings, roles: AbstractSet[str]) -> set[str]:
-    if not settings.kafka_bootstrap:
-        return set()
-    needed = {settings.kafka_topic_credentials} if roles & {"consume", "api"} else set()
-    if "consume" in roles:
-        needed |= {
-            settings.kafka_topic_events,
-            settings.kafka_topic_dead_letters,
-            settings.kafka_topic_announcements,
-            settings.kafka_topic_telemetry,
-        }
-    return needed

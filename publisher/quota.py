@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
+from publisher import alone
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -20,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 #: Share of the limit below which a full account has room again: less than all of it, or it would flap.
 ROOM_AGAIN = 0.8
+#: Two counts a moment apart would change the same rows in different orders, and wait for each other.
+COUNTING = "count full accounts"
 
 #: Reads queue (owner: publisher/queue.py).
 COUNT = """
@@ -59,9 +63,11 @@ class Quota:
         return self._full
 
     async def count(self) -> None:
-        """Count the queue; remember and store who is full."""
+        """Count the queue, unless another process is at it, and store who is full; remember what is stored."""
         async with self._pool.acquire() as connection:
-            await connection.execute(COUNT, self._limit, max(1, int(self._limit * ROOM_AGAIN)))
+            async with connection.transaction():
+                if await alone.take(connection, COUNTING):
+                    await connection.execute(COUNT, self._limit, max(1, int(self._limit * ROOM_AGAIN)))
             full = frozenset(row[0] for row in await connection.fetch(FULL))
         if full != self._full:
             logger.warning("%d accounts have a full queue; what is new for them is logged as cancelled", len(full))

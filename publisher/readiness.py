@@ -8,6 +8,9 @@ intake halted, not a member of its    not ready: its share of the events waits f
 telemetry getting nowhere             ready, with a warning: webhooks go on, the status page gets old
 signer away, where it is ours         not ready: signing is one of this process's roles
 signer away, where it is another's    ready, with a warning: only signed answers are refused meanwhile
+a worker away, where it has the role  ready, with a warning: it still answers
+ `api`
+a worker away, where it has not       not ready: its workers are all there is to it
 """
 
 from __future__ import annotations
@@ -68,6 +71,14 @@ class SignerHealth(Protocol):
         ...
 
 
+class Workers(Protocol):
+    """What is asked of those who keep workers running."""
+
+    async def check(self) -> Observed:
+        """Return how many run; raises `CheckError` when some do not."""
+        ...
+
+
 def watch_database(health: Health, pool: Pool, clock: Clock) -> None:
     """Add the checks of the database: that it answers, and that its schema is fit for this release."""
     newest = runner.head()
@@ -87,6 +98,25 @@ def watch_database(health: Health, pool: Pool, clock: Clock) -> None:
 
     health.add("database:responseTime", answers, component_type=ComponentType.DATASTORE)
     health.add("database:migration", is_migrated, component_type=ComponentType.DATASTORE)
+
+
+def watch_halt(health: Health, why: Callable[[], str]) -> None:
+    """Add the check that intake has not halted on bad records; `why` is empty while it has not."""
+
+    async def goes_on() -> None:
+        if reason := why():
+            raise NotReadyError(reason)
+
+    health.add("intake:halted", goes_on)
+
+
+def stopping(health: Health) -> None:
+    """Have the process not be ready any more."""
+
+    async def refuse() -> None:
+        raise NotReadyError("the service is stopping")
+
+    health.add("service:stopping", refuse)
 
 
 def watch_consumer(
@@ -120,6 +150,11 @@ def watch_signer(health: Health, signer: Signer | None, roles: Collection[str], 
         return _took(clock, began)
 
     health.add("signer:responseTime", answers, otherwise=Status.FAIL if SIGN in roles else Status.WARN)
+
+
+def watch_workers(health: Health, workers: Workers, roles: Collection[str]) -> None:
+    """Add the check that all workers run; without them a process that serves the API still does."""
+    health.add("workers:running", workers.check, otherwise=Status.WARN if "api" in roles else Status.FAIL)
 
 
 def watch_event_loop(

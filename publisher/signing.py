@@ -53,7 +53,8 @@ class Signing:
             if socket is None:
                 folder = tempfile.TemporaryDirectory(prefix="hg-", ignore_cleanup_errors=True)
                 socket = Path(self._stack.enter_context(folder)) / "signer.sock"
-        self._socket = socket
+        #: Where the signing process listens, ours or another's; None where nothing is signed.
+        self.socket = socket
         self.client = SignerClient(socket, metrics=metrics, clock=clock, timeout=TIMEOUT) if socket else None
 
     async def __aenter__(self) -> Self:
@@ -62,9 +63,9 @@ class Signing:
             settings = self._settings
             assert settings.gnupghome is not None  # noqa: S101 - required above
             assert settings.feed_key is not None  # noqa: S101 - or it were not ours
-            assert self._socket is not None  # noqa: S101 - chosen above
+            assert self.socket is not None  # noqa: S101 - chosen above
             process = child(
-                socket=self._socket,
+                socket=self.socket,
                 home=settings.gnupghome,
                 fingerprint=settings.feed_key,
                 canary=settings.canary_keys,

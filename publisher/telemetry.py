@@ -70,7 +70,7 @@ def open_telemetry(
     """
     windows = RateLimitWindows(clock, Decisions(registry).add)
     components = Components(registry, pool, clock, declared)
-    group = settings.kafka_group + GROUP
+    group = telemetry_group(settings)
     consumer = WatchedConsumer(
         lambda: broker.KafkaConsumer(settings, [settings.kafka_topic_telemetry], metrics.rebalances.inc, group=group),
         clock=clock,
@@ -96,9 +96,16 @@ def open_telemetry(
         ),
         [
             Chore("read how components are", READ, components.refresh),
-            Chore("forget counted windows", FORGET, lambda: ratelimit_windows.forget(pool, clock.now())),
+            Chore(
+                "forget counted windows", FORGET, lambda: ratelimit_windows.forget(pool, clock.now()), is_for_all=True
+            ),
         ],
     )
+
+
+def telemetry_group(settings: Settings) -> str:
+    """Return the name of the consumer group that reads telemetry."""
+    return settings.kafka_group + GROUP
 
 
 def _decode(clock: Clock, max_bytes: int, record: Record) -> Telemetry:

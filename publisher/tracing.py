@@ -67,15 +67,8 @@ class FanOutSpans:
             span = self._tracing.start("fan-out", "INTERNAL", about, parent=event.traceparent)
             spans.append(span)
             traced.append(replace(event, traceparent=self._tracing.traceparent_of(span)))
-        error = None
-        try:
+        with self._tracing.ending(spans):
             yield traced
-        except BaseException as raised:
-            error = type(raised).__name__
-            raise
-        finally:
-            for span in spans:
-                self._tracing.end(span, error=error)
 
 
 class DeliverySpans:

@@ -99,7 +99,7 @@ async def open_transparency(
     except PgpError as error:
         raise NotReadyError(f"{variable('public_keys')}: {error}") from None
     if settings.kafka_bootstrap and not {"consume", "deliver"}.isdisjoint(roles):
-        opened.chores.append(Chore("remind of the canary", REMIND, lambda: remind(pool, watch, clock)))
+        opened.chores.append(Chore("remind of the canary", REMIND, lambda: remind(pool, watch, clock), is_for_all=True))
     return opened
 
 

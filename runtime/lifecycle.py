@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
@@ -86,6 +87,22 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+@contextlib.contextmanager
+def stop_when_stdin_ends(stop: asyncio.Event) -> Iterator[None]:
+    """Set `stop` when stdin ends: a parent that holds the other end writes nothing, and even SIGKILL closes it."""
+    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def on_end() -> None:
+        loop.remove_reader(stdin)  # the end can be read again and again
+        stop.set()
+
+    loop.add_reader(stdin, on_end)
+    try:
+        yield
+    finally:
+        loop.remove_reader(stdin)
 
 
 async def first_of(stop: asyncio.Event, seconds: float) -> bool:

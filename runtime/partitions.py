@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from runtime.advisory_locks import AdvisoryLock
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator
 
@@ -37,7 +39,7 @@ LOCK_TIMEOUT = 200
 #: Seconds a step may take once it has its locks: rows to move can be many, and hold up who writes more of their kind.
 STEP_TIMEOUT = 600.0
 #: Held by whoever changes partitions: several processes do it at any time, one after the other.
-ADVISORY_LOCK = 4_843_211_871
+ADVISORY_LOCK = AdvisoryLock.PARTITIONS
 #: Rows in the default partition are counted up to here.
 COUNTED = 10_000
 #: Somebody else has the table; the next time will do.

@@ -36,7 +36,7 @@ from opentelemetry.trace import (
 from runtime.trace_context import ids_of, traceparent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
     from opentelemetry.trace import Span
@@ -104,6 +104,19 @@ class Tracing:
             span.set_attribute("error.type", error)
             span.set_status(Status(StatusCode.ERROR))
         span.end(_nanoseconds(self.clock.unix() if at is None else at))
+
+    @contextlib.contextmanager
+    def ending(self, spans: Sequence[Span]) -> Iterator[None]:
+        """End `spans` with what they surround; what that raises goes on, and its class is their error."""
+        error = None
+        try:
+            yield
+        except BaseException as raised:
+            error = type(raised).__name__
+            raise
+        finally:
+            for span in spans:
+                self.end(span, error=error)
 
     @staticmethod
     def traceparent_of(span: Span) -> str:

@@ -25,7 +25,7 @@ import uvloop
 
 from runtime import logs, settings
 from runtime.clock import SystemClock
-from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, cancel, reason_of, stop_on_signals
+from runtime.lifecycle import EXIT_DONE, EXIT_FAILED, cancel, reason_of, stop_on_signals, stop_when_stdin_ends
 from signer import feed_key, protocol
 from signer.faults import AgentError, BusyError, NotClearSignableError, PgpError
 from signer.pgp import Keyring
@@ -249,9 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _run(chosen: argparse.Namespace, place: Path | sockets.socket) -> None:
     with stop_on_signals() as stop, contextlib.ExitStack() as at_end:
         if chosen.until_stdin_ends:
-            loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
-            loop.add_reader(stdin, stop.set)  # a parent writes nothing: there is only its end to read
-            at_end.callback(loop.remove_reader, stdin)
+            at_end.enter_context(stop_when_stdin_ends(stop))
         await serve(
             socket=place,
             home=chosen.home,

@@ -147,6 +147,6 @@ def open_api(
             shortcut=shortcut,
         ),
         [("tokens", tokens.run)],
-        [Chore("forget answers", FORGET, forget_answers)],
+        [Chore("forget answers", FORGET, forget_answers, is_for_all=True)],
         close,
     )

@@ -11,13 +11,16 @@ import typer
 import uvloop
 
 from consumers import broker
+from consumers.broker_access import RefusedError
 from migrations import runner
 from publisher import endpoint_secrets, profiles
 from publisher.api.counters import SharedCounters
 from publisher.api.key_set import KeySet
 from publisher.cli import context, doctor_signing
 from publisher.cli.finding import Finding
+from publisher.preconditions import groups_of, needs_of
 from publisher.profiles import ProfileError
+from publisher.roles import ROLES
 from publisher.secrets import Vault
 from runtime.clock import SystemClock
 from runtime.database import TRANSIENT, address_of, open_pool
@@ -154,27 +157,28 @@ async def _broker(settings: Settings) -> list[Finding]:
     if not settings.kafka_bootstrap:
         return []
     address = ",".join(settings.kafka_bootstrap)
+    roles = frozenset(ROLES)
     try:
-        topics = await broker.list_topics(settings)
+        access = await broker.look(settings, groups_of(settings, roles))
+    except (RefusedError, SettingsError) as error:
+        return [Finding("broker", str(error), "correct it; `heliograph config` explains every setting")]
     except UnreachableError as error:
         advice = "start Kafka there, or correct HELIOGRAPH_KAFKA_BOOTSTRAP and HELIOGRAPH_KAFKA_SECURITY_PROTOCOL"
         return [Finding("broker", str(error), advice)]
-    except SettingsError as error:
-        return [Finding("broker", str(error), "correct it; `heliograph config` explains every setting")]
-    needed = {
-        settings.kafka_topic_events,
-        settings.kafka_topic_dead_letters,
-        settings.kafka_topic_announcements,
-        settings.kafka_topic_credentials,
-        settings.kafka_topic_telemetry,
-    }
-    missing = ", ".join(sorted(needed - topics))
+    needs = needs_of(settings, roles)
+    missing = ", ".join(sorted(needs.keys() - access.topics.keys()))
+    denied = access.denied(needs)
     return [
         Finding("broker", f"Kafka at {address}"),
         Finding("topics", f"missing: {missing}", "create them, or let this user see them (ACL DESCRIBE)")
         if missing
-        else Finding("topics", ", ".join(sorted(needed))),
-        *([await _compaction(settings)] if settings.kafka_topic_credentials in topics else []),
+        else Finding("topics", ", ".join(sorted(needs))),
+        *(
+            [Finding("access", f"denied: {', '.join(denied)}", "allow it with an ACL (kafka-acls.sh)")]
+            if denied
+            else []
+        ),
+        *([await _compaction(settings)] if settings.kafka_topic_credentials in access.topics else []),
     ]
 
 

@@ -113,8 +113,8 @@ async def open_delivery(
         worker,
         [
             Chore("count the queue", COUNT, Gauges(metrics.registry, pool, gate, clock).count),
-            Chore("disable failing endpoints", JUDGE, disable_failing),
+            Chore("disable failing endpoints", JUDGE, disable_failing, is_for_all=True),
             Chore("recoveries", RECOVER, recovery.Recoverer(pool).work),
-            Chore("forget recoveries", FORGET, forget_recoveries),
+            Chore("forget recoveries", FORGET, forget_recoveries, is_for_all=True),
         ],
     )

@@ -295,6 +295,7 @@ class Worker:
         self._reporter.attempted(job, attempted, verdict)
         self._recorder.add(
             Finished(
+                account=job.endpoint.account,
                 delivery_id=job.id,
                 lease=job.lease,
                 state=verdict.state,

@@ -8,7 +8,7 @@ ignored is worse than a refused start.
 
 from runtime.settings.canary import parse_fingerprint
 from runtime.settings.model import Settings
-from runtime.settings.sources import BESIDE_SOCKET, CONFIG_VARIABLE, load
+from runtime.settings.sources import BESIDE_SOCKET, CONFIG_VARIABLE, environ_of, load
 from runtime.settings.values import (
     LOOPBACK,
     MASK,
@@ -30,6 +30,7 @@ __all__ = [
     "SECRET_KEY_BYTES",
     "Settings",
     "SettingsError",
+    "environ_of",
     "listen_address",
     "load",
     "masked",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from runtime.settings.model import Settings
 from runtime.settings.values import PREFIX, SettingsError, variable
@@ -62,6 +62,18 @@ def load(config: Path | None = None, *, environ: Mapping[str, str] | None = None
         message = re.sub(r"^Value error, ", "", first["msg"])
         name = origin.get(field, variable(field)) if field else ""
         raise SettingsError(f"{name}: {message}" if name else message) from None
+
+
+def environ_of(settings: Settings) -> dict[str, str]:
+    """Return the environment that makes `load` return these settings, secrets in clear; `load` the other way round."""
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return {variable(name): _written(value) for name, value in given.items() if value is not None}
+
+
+def _written(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 class _Explicit(Settings):

@@ -8,10 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
-import tempfile
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -29,15 +26,16 @@ from publisher.endpoints import Directory
 from publisher.ids import Ids
 from publisher.secrets import Vault
 from runtime.clock import SystemClock
-from runtime.embedded import EmbeddedPostgres
 from tests.conftest import PARTITIONS
 from tests.support.customers import Customers
+from tests.support.own_postgres import own_postgres
 from tests.support.process import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable
 
     from runtime.settings import Settings
+    from tests.support.own_postgres import OwnPostgres
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
@@ -173,40 +171,10 @@ async def all_delivered(connection: Connection, outage: Outage, numbers: Collect
 # --- DB restart, DB unreachable, disk full: pools recover; nothing acknowledged meanwhile -----------------------------
 
 
-class OwnPostgres:
-    """A server the test may crash; it is found at the same place again, through a link to its socket's folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._server = EmbeddedPostgres(folder / "postgres")
-        self._link = folder / "s"
-        self.dsn = f"postgresql://postgres@/postgres?host={self._link}"
-
-    async def start(self) -> None:
-        await self._server.start()
-        self._link.unlink(missing_ok=True)
-        self._link.symlink_to(self._server.sockets)
-
-    async def crash(self) -> None:
-        """End it without any chance to write: the next start recovers from the log."""
-        child = self._server._child
-        assert child is not None
-        child.send_signal(signal.SIGQUIT)
-        await asyncio.to_thread(child.wait)
-        await self._server.stop()
-
-    async def stop(self) -> None:
-        await self._server.stop()
-
-
 @pytest.fixture
 async def own() -> AsyncIterator[OwnPostgres]:
-    with tempfile.TemporaryDirectory(prefix="hgf-") as folder:
-        server = OwnPostgres(Path(folder))
-        await server.start()
-        try:
-            yield server
-        finally:
-            await server.stop()
+    async with own_postgres() as server:
+        yield server
 
 
 async def test_db_restart_while_delivering_and_db_unreachable(

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-from pydantic import SecretStr
 
+from runtime import settings as runtime_settings
 from runtime.settings import variable
 
 if TYPE_CHECKING:
@@ -148,14 +148,19 @@ class Heliograph:
 
 
 @contextlib.asynccontextmanager
-async def started(*arguments: str, environ: Mapping[str, str] | None = None) -> AsyncIterator[Heliograph]:
-    """Start `heliograph <arguments>` with `environ` over the clean environment; end it at the end."""
+async def started(
+    *arguments: str, environ: Mapping[str, str] | None = None, code: Path = ROOT
+) -> AsyncIterator[Heliograph]:
+    """Start `heliograph <arguments>` with `environ` over the clean environment; end it at the end.
+
+    `code` is the folder whose packages it runs: another version's, for one.
+    """
     folder = _folder()
     child = await asyncio.create_subprocess_exec(
         *_dying_with_us(),
         *(sys.executable, "-m", "publisher", *arguments),
         env={**_clean(folder), **(environ or {})},
-        cwd=ROOT,
+        cwd=code,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -169,16 +174,17 @@ async def started(*arguments: str, environ: Mapping[str, str] | None = None) -> 
         await heliograph.close()
 
 
-async def run(*arguments: str, environ: Mapping[str, str] | None = None, seconds: float = 60) -> Finished:
+async def run(
+    *arguments: str, environ: Mapping[str, str] | None = None, seconds: float = 60, code: Path = ROOT
+) -> Finished:
     """Run `heliograph <arguments>` to its end."""
-    async with started(*arguments, environ=environ) as heliograph:
+    async with started(*arguments, environ=environ, code=code) as heliograph:
         return await heliograph.ended(seconds)
 
 
 def environ_of(settings: Settings, **others: object) -> dict[str, str]:
     """Return the environment that says what `settings` were made from, and `others` (field names) over it."""
-    values = {name: getattr(settings, name) for name in settings.model_fields_set} | others
-    return {variable(name): _written(value) for name, value in values.items()}
+    return runtime_settings.environ_of(settings.model_copy(update=others))
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 30) -> None:
@@ -189,12 +195,6 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: fl
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         raise AssertionError(f"not within {seconds:g} s: {what}") from None
-
-
-def _written(value: object) -> str:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _folder() -> Path:

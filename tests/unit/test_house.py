@@ -88,7 +88,7 @@ def test_migrations_are_numbered_without_gaps_and_lead_forward() -> None:
 def test_a_lock_pins_every_requirement_by_hash_and_names_no_index(lock: Path) -> None:
     text = lock.read_text()
     requirements = [part for part in re.sub(r"\\\n\s*", " ", text).splitlines() if re.match(r"[a-z]", part)]
-    assert len(requirements) > 10
+    assert len(requirements) > 5
     for requirement in requirements:
         assert re.match(r"[\w.\[\],-]+==\S+ ", requirement), requirement
         assert "--hash=sha256:" in requirement, f"{requirement.split()[0]} has no hash"

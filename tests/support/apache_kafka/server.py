@@ -220,6 +220,7 @@ class ApacheKafka:
         self._cache = cache
         self._settings = dict(settings or {})
         self._port = 0
+        self._cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self._temporary = tempfile.TemporaryDirectory(
             prefix="apache-kafka-",
             ignore_cleanup_errors=True,
@@ -243,7 +244,7 @@ class ApacheKafka:
             log4j.write_text(_LOG4J, encoding="utf-8")
             logging_option = f"-Dlog4j.configuration={log4j.as_uri()}"
             self._java = [java, *_JVM_OPTIONS, logging_option, "-cp", classpath]
-            self._port = _free_ports()
+            self._port = self._port or _free_ports()
             self._format()
             self.start()
         except BaseException:
@@ -327,14 +328,18 @@ class ApacheKafka:
         properties = self._folder / "server.properties"
         lines = [f"{key}={value}\n" for key, value in self._properties().items()]
         properties.write_text("".join(lines), encoding="utf-8")
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = [
             *(*self._java, "kafka.tools.StorageTool", "format"),
-            *(f"--cluster-id={cluster}", f"--config={properties}"),
+            *(f"--cluster-id={self._cluster}", f"--config={properties}"),
+            *self._format_arguments(),
         ]
         failure = _run(command, self.log_file, _FORMAT_SECONDS)
         if failure:
             self._fail(f"could not format its storage ({failure})")
+
+    def _format_arguments(self) -> list[str]:
+        """Return what else formatting is to be told, for brokers that are more."""
+        return []
 
     def _properties(self) -> dict[str, str]:
         """Return the broker's configuration."""

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import MessageSizeTooLargeError, NotEnoughReplicasError
 
-from consumers import broker
+from consumers import broker, broker_access
 from runtime import settings as runtime_settings
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def security(**given: Any) -> dict[str, Any]:
     settings = runtime_settings.load(environ={}, kafka_bootstrap="a.example:9092,b.example:9093", **given)
-    return broker._security(settings)
+    return broker_access.security(settings)
 
 
 def test_plaintext_is_the_bootstrap_servers_and_nothing_else() -> None:

@@ -9,10 +9,12 @@ import pytest
 
 from consumers import watchdog
 from consumers.broker import Partition
+from consumers.broker_access import MembershipLostError
 from consumers.progress import Sight
 from consumers.watchdog import StuckError, WatchedConsumer
 from tests.support.fake_broker import Stored, UnavailableError
 from tests.support.time import FakeClock
+from tests.support.workers import some_turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +29,7 @@ class Client:
 
     def __init__(self) -> None:
         self.events: list[str] = []
-        self.is_frozen = self.is_away = self.hangs = self.refuses = self.is_joining = False
+        self.is_frozen = self.is_away = self.hangs = self.refuses = self.is_joining = self.is_out = False
         self.records: Sequence[Stored] = ()
         self.position = self.end = 5
         self.answered_at = 0
@@ -49,6 +51,8 @@ class Client:
     async def poll(self, limit: int, seconds: float) -> Sequence[Stored]:  # noqa: ARG002 - the promise's own names
         if self.hangs:
             await asyncio.Event().wait()
+        if self.is_out:
+            raise MembershipLostError("denied")
         return self.records
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:  # noqa: ARG002 - as above
@@ -175,7 +179,7 @@ async def test_a_successor_that_cannot_connect_is_ended_and_tried_again(bench: B
     with pytest.raises(StuckError, match="the new consumer cannot connect: no broker"):
         await bench.polls(PATIENCE + 1)
     assert bench.clients[1].events == ["start", "abandon"]
-    assert bench.consumer.trouble() == "it is being started anew, and no broker answers"
+    assert bench.consumer.trouble() == "it is being started anew (no broker)"
     assert (bench.consumer.assigned, bench.consumer.lag()) == (None, {})
     bench.consumer.rewind({WHERE: 3})
     with pytest.raises(StuckError):
@@ -255,6 +259,37 @@ async def test_a_commit_that_was_refused_once_is_forgotten_with_the_next(bench: 
     assert (bench.restarts, bench.consumer.trouble()) == (0, "")
 
 
+async def test_a_commit_that_hangs_is_told_of_while_it_does_and_counts_when_it_is_cut_off(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody polls meanwhile: a broker that is away would go unnoticed for as long as the client tries again."""
+
+    async def hangs(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(bench.clients[0], "commit", hangs)
+    committing = asyncio.create_task(bench.consumer.commit({WHERE: 6}))
+    await some_turns()
+    bench.clock.advance(watchdog.UNREADY - 1)
+    assert bench.consumer.trouble() == ""
+    bench.clock.advance(1)
+    assert bench.consumer.trouble() == f"no offset could be committed for {watchdog.UNREADY:.0f} s"
+    bench.clock.advance(PATIENCE)
+    committing.cancel()
+    await asyncio.gather(committing, return_exceptions=True)
+    assert bench.consumer.trouble() == ""
+
+    async def takes_long(*_: object) -> None:
+        bench.clock.advance(watchdog.UNREADY)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(bench.clients[0], "commit", takes_long)
+    monkeypatch.setattr(bench.consumer, "_first_patience", 0.0)
+    with pytest.raises(TimeoutError):
+        await bench.consumer.commit({WHERE: 6})
+    assert bench.consumer.trouble() == f"no offset could be committed for {watchdog.UNREADY:.0f} s"
+
+
 async def test_a_poll_that_does_not_come_back_is_cut_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "OVERTIME", 0.0)
     bench.clients[0].hangs = bench.clients[0].is_joining = True
@@ -277,3 +312,13 @@ async def test_a_batch_that_takes_minutes_is_no_fault_of_the_consumers(bench: Be
 async def test_what_it_is_told_reaches_the_client(bench: Bench) -> None:
     bench.consumer.rewind({WHERE: 3})
     assert bench.clients[0].events == ["start", "rewind 3"]
+
+
+async def test_one_that_is_no_member_any_more_is_replaced_at_once_and_says_why(bench: Bench) -> None:
+    bench.clients[0].is_out = True
+    with pytest.raises(MembershipLostError, match="denied"):
+        await bench.polls(1)
+    assert (bench.restarts, bench.clients[0].events) == (1, ["start", "abandon"])
+    assert bench.consumer.trouble() == "it is being started anew (denied)"
+    await bench.polls(PATIENCE)
+    assert (len(bench.clients), bench.consumer.trouble()) == (2, "")

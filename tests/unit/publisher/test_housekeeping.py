@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from publisher import housekeeping
 from publisher.housekeeping import Chore
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import pytest
+
+
+class Turns:
+    """Says whose turn it is: ours for the chores in `ours`. What PostgreSQL has to say is in test_alone."""
+
+    def __init__(self, *ours: str) -> None:
+        self.ours = set(ours)
+        self.asked: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def turn(self, chore: str) -> AsyncIterator[bool]:
+        self.asked.append(chore)
+        yield chore in self.ours
 
 
 class Work:
@@ -35,7 +51,9 @@ class Work:
 
 async def test_a_chore_is_done_at_once_and_again(caplog: pytest.LogCaptureFixture) -> None:
     often, seldom, stop = Work(), Work(), asyncio.Event()
-    keeping = asyncio.create_task(housekeeping.keep([Chore("often", 0, often), Chore("seldom", 3600, seldom)], stop))
+    keeping = asyncio.create_task(
+        housekeeping.keep([Chore("often", 0, often), Chore("seldom", 3600, seldom)], stop, Turns())
+    )
     await often.until(5)
     await seldom.until(1)
     stop.set()
@@ -47,7 +65,9 @@ async def test_a_chore_is_done_at_once_and_again(caplog: pytest.LogCaptureFixtur
 
 async def test_one_that_fails_is_tried_again_and_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
     failing, fine, stop = Work(failures=2), Work(), asyncio.Event()
-    keeping = asyncio.create_task(housekeeping.keep([Chore("failing", 0, failing), Chore("fine", 0, fine)], stop))
+    keeping = asyncio.create_task(
+        housekeeping.keep([Chore("failing", 0, failing), Chore("fine", 0, fine)], stop, Turns())
+    )
     await failing.until(4)
     await fine.until(4)
     stop.set()
@@ -62,7 +82,7 @@ async def test_one_that_keeps_failing_is_tried_less_and_less_often(
 ) -> None:
     monkeypatch.setattr(housekeeping, "LONGEST_PAUSE", 0.003)
     failing, stop = Work(failures=4), asyncio.Event()
-    keeping = asyncio.create_task(housekeeping.keep([Chore("failing", 0.001, failing)], stop))
+    keeping = asyncio.create_task(housekeeping.keep([Chore("failing", 0.001, failing)], stop, Turns()))
     await failing.until(6)
     stop.set()
     await keeping
@@ -71,4 +91,17 @@ async def test_one_that_keeps_failing_is_tried_less_and_less_often(
 
 
 async def test_with_nothing_to_do_it_ends() -> None:
-    await housekeeping.keep([], asyncio.Event())
+    await housekeeping.keep([], asyncio.Event(), Turns())
+
+
+async def test_what_is_for_all_is_done_in_turn_and_the_rest_by_everybody() -> None:
+    ours, anothers, own, stop = Work(), Work(), Work(), asyncio.Event()
+    turns = Turns("ours")
+    chores = [Chore("ours", 0, ours, is_for_all=True), Chore("another's", 0, anothers, is_for_all=True)]
+    keeping = asyncio.create_task(housekeeping.keep([*chores, Chore("own", 0, own)], stop, turns))
+    await ours.until(3)
+    await own.until(3)
+    stop.set()
+    await keeping
+    assert anothers.rounds == 0
+    assert set(turns.asked) == {"ours", "another's"}

@@ -10,7 +10,16 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from runtime import settings
-from runtime.settings import Settings, SettingsError, listen_address, load, masked, parse_secret_keys, variable
+from runtime.settings import (
+    Settings,
+    SettingsError,
+    environ_of,
+    listen_address,
+    load,
+    masked,
+    parse_secret_keys,
+    variable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -388,3 +397,28 @@ def test_no_rendering_of_the_settings_tells_a_secret() -> None:
 def test_a_public_url_that_would_break_every_request_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match=r"^HELIOGRAPH_PUBLIC_URL: must be"):
         load(environ={"HELIOGRAPH_PUBLIC_URL": url})
+
+
+def test_another_process_can_be_told_all_of_them(tmp_path: Path) -> None:
+    certificates = tmp_path / "ca.pem"
+    certificates.touch()
+    made = load(
+        environ={},
+        env="development",
+        database_url="postgresql://user:pass%40word@host/name",
+        kafka_bootstrap=("a:1", "b:2"),
+        kafka_ssl_cafile=certificates,
+        egress_ports=(443, 8443, 9443),
+        egress_allow=(),
+        retries=0,
+        record_interval=0.05,
+        jwt_secret="x" * 32,
+        jwt_issuer="urn:panel",
+        jwt_audience="heliograph",
+        feed_key=None,
+    )
+    environ = environ_of(made)
+    assert load(environ=environ) == made
+    assert environ["HELIOGRAPH_JWT_SECRET"] == "x" * 32
+    assert environ["HELIOGRAPH_EGRESS_PORTS"] == "443,8443,9443"
+    assert "HELIOGRAPH_FEED_KEY" not in environ
