@@ -45,7 +45,7 @@ BITS = {READ: 1 << 3, WRITE: 1 << 4}
 #: Milliseconds a connection that only asks for the reason may take.
 ASK_TIMEOUT_MS = 3000
 #: How servers say that they want a client's certificate, or another one.
-WANTS_CERTIFICATE = ("CERTIFICATE_REQUIRED", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA", "ALERT_CERTIFICATE")
+WANTS_CERTIFICATE = ("ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA", "ALERT_CERTIFICATE")
 
 
 class RefusedError(UnreachableError):

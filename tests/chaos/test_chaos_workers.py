@@ -1,4 +1,7 @@
-"""The fault table, the processes themselves: killed by the hundred, stopped beyond their leases, shared out anew."""
+"""The fault table, the processes themselves: killed by the hundred, stopped beyond their leases, shared out anew.
+
+HELIOGRAPH_CHAOS_EVENTS and HELIOGRAPH_CHAOS_KILLS make the long run shorter, HELIOGRAPH_TEST_SEED repeats its moments.
+"""
 
 from __future__ import annotations
 

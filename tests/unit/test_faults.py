@@ -20,7 +20,7 @@ NAMED = re.compile(r"`(\w+/\w+\.py)::(\w+)`")
 RUNS = re.findall(r"^\| `(test_\w+)", REST.partition("<!-- end of rows -->")[2], re.MULTILINE)
 
 
-def tests_in(path: Path) -> set[str]:
+def names_in(path: Path) -> set[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return {node.name for node in functions if node.name.startswith("test_")}
@@ -40,11 +40,11 @@ def test_a_fault_has_a_promise_and_tests_that_exist(row: list[str]) -> None:
     assert named
     assert NAMED.sub("", tests).strip() == "", "something beside names of tests"
     for file, test in named:
-        assert test in tests_in(TESTS / file), f"{file} has no {test}"
+        assert test in names_in(TESTS / file), f"{file} has no {test}"
 
 
 def test_every_test_of_the_folder_has_its_row_and_its_last_run() -> None:
     named = {test for row in ROWS for file, test in NAMED.findall(row[2]) if file.startswith("chaos/")}
-    there = {test for path in (TESTS / "chaos").glob("test_chaos_*.py") for test in tests_in(path)}
+    there = {test for path in (TESTS / "chaos").glob("test_chaos_*.py") for test in names_in(path)}
     assert named == there
     assert set(RUNS) == there

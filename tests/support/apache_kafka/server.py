@@ -210,21 +210,13 @@ class ApacheKafka:
     started again on the same ports and data.
     """
 
-    def __init__(
-        self,
-        cache: Path = CACHE,
-        *,
-        settings: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, cache: Path = CACHE, *, settings: Mapping[str, str] | None = None) -> None:
         """Prepare a broker; ``settings`` go over those of ``server.properties``."""
         self._cache = cache
         self._settings = dict(settings or {})
         self._port = 0
         self._cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        self._temporary = tempfile.TemporaryDirectory(
-            prefix="apache-kafka-",
-            ignore_cleanup_errors=True,
-        )
+        self._temporary = tempfile.TemporaryDirectory(prefix="apache-kafka-", ignore_cleanup_errors=True)
         self._folder = Path(self._temporary.name)
         self._java: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
