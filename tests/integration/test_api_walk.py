@@ -40,6 +40,7 @@ async def test_every_operation_is_there_and_does_what_it_says(settings: Settings
         assert used[-1].headers["Location"] == path
         assert (await call("GET", "/v1/webhooks")).json["meta"]["total"] == 1
         assert (await call("POST", f"{path}/test")).json["is_success"] is True
+        assert (await call("GET", f"{path}/stats")).json["ranges"]
         rotated = (await call("POST", f"{path}/secret", 200, {"overlap": 0})).json
         receiver.trust(rotated["secret"])
         assert (await call("GET", path)).json["updated_at"] > made["updated_at"]

@@ -11,8 +11,8 @@ from publisher.app import Service
 from publisher.delivery import outcome
 from publisher.delivery.gate import Limits
 from publisher.delivery.transport import Response
-from publisher.health import Health
 from runtime.lifecycle import EXIT_FAILED
+from runtime.settings import load
 from tests.support.jobs import a_job, a_message
 from tests.support.time import FakeClock
 from tests.support.workers import IN_HAND, Raising, a_worker, some_turns
@@ -92,12 +92,8 @@ async def test_a_task_beside_the_roles_that_dies_ends_the_process(error: BaseExc
             await asyncio.sleep(0)
             raise error
 
-    service = cast("Any", Service.__new__(Service))  # no servers: it is about `run` alone
-    service._worker = service._intake = service._hear = None
-    service._chores, service._beside, service._consumers = [], [], []
-    service._roles, service._halted = frozenset({"deliver"}), ""
-    service._health = Health()
-    service._relay = Dying()
+    service = cast("Any", Service(load(environ={}), {"deliver"}))  # nothing is opened: it is about `run` alone
+    service.pool, service._chores, service._relay = None, [], Dying()
     async with asyncio.timeout(5):
         assert await service.run(asyncio.Event()) == EXIT_FAILED
 

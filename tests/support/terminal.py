@@ -8,6 +8,7 @@ import os
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -84,6 +85,8 @@ def on_a_terminal(*arguments: str, environ: Mapping[str, str], cwd: Path = ROOT)
 def a_program_on_a_terminal(*command: str, environ: Mapping[str, str], cwd: Path) -> Iterator[Screen]:
     """Run any program on a terminal, with what network there is; end it at the end."""
     folder = _folder()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a suite in the background is born deaf to Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     master, slave = pty.openpty()
     child = subprocess.Popen(
         [*_dying_with_us(), *command],
