@@ -46,8 +46,8 @@ def main() -> int:
     parser.add_argument(
         "only",
         nargs="*",
-        help="delivery latency isolation backlog fan-out cold-start observability api signing canary feeds coalescing "
-        "ready memory; all when none",
+        help="delivery latency isolation backlog fan-out workers cold-start observability api signing canary feeds "
+        "coalescing ready memory; all when none",
     )
     arguments = parser.parse_args()
     results: dict[str, Row] = orjson.loads(RESULTS.read_bytes()) if arguments.only and RESULTS.exists() else {}
@@ -62,6 +62,7 @@ def main() -> int:
         "isolation": lambda: latency.isolation(arguments.seconds),
         "backlog": lambda: backlog.measure(arguments.events),
         "fan-out": lambda: scale.fan_out(arguments.events),
+        "workers": lambda: scale.workers(arguments.events),
         "cold-start": lambda: scale.cold_start(arguments.events),
         "observability": lambda: observability.measure(arguments.events),
         "api": lambda: api.measure(arguments.seconds / 6),

@@ -75,12 +75,17 @@ async def baseline(requests: int) -> dict[str, float]:
 
 
 async def drain(
-    opened: Stage, events: int, *, module: str = "publisher", settings: Mapping[str, object] | None = None
+    opened: Stage,
+    events: int,
+    *,
+    module: str = "publisher",
+    workers: int | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> tuple[Sample, Sample]:
     """Produce a backlog, let the service work it off; return samples at the first tenth and at the end."""
     await opened.produce(ACCOUNTS, events)
     done_before = await opened.delivered()
-    async with opened.service(module, **(settings or {})) as service:
+    async with opened.service(module, workers=workers, **(settings or {})) as service:
         before = await opened.requests()
         samples: list[Sample] = []
         async with asyncio.timeout(PATIENCE):

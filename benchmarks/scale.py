@@ -21,6 +21,7 @@ WAITING = [f"waiting_{number}" for number in range(1000)]
 #: Seconds the start with a backlog is looked at: after the first delivery, rate counts.
 LOOKED_AT = 20.0
 PATIENCE = 600.0
+WORKERS = (1, 2, 4)
 SECRET_BYTES = 24
 
 SUBSCRIBE = """
@@ -84,6 +85,17 @@ async def cold_start(events: int) -> dict[str, Row]:
         "cold_start_seconds": row(started, "s", PENDING, worked - before),
         "cold_start_ratio": row(backlog / private, "ratio", private, worked - before),
     }
+
+
+async def workers(events: int) -> dict[str, Row]:
+    """Return deliveries a second with 1, 2 and 4 workers under one parent, ÷ one process with all roles."""
+    rates: dict[int | None, float] = {}
+    for count in (None, *WORKERS):
+        async with stage() as opened:
+            await opened.subscribe(ACCOUNTS)
+            rates[count] = rate(*await drain(opened, events, workers=count))
+    alone = rates[None]
+    return {f"workers_{count}_ratio": row(rates[count] / alone, "ratio", alone, events) for count in WORKERS}
 
 
 async def _subscribe(opened: Stage, count: int) -> None:

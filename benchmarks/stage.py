@@ -117,8 +117,10 @@ class Stage:
         )
 
     @contextlib.asynccontextmanager
-    async def service(self, module: str = "publisher", **settings: object) -> AsyncIterator[int]:
-        """Run the service, started from `module`; yield its process id once it is ready."""
+    async def service(
+        self, module: str = "publisher", *, workers: int | None = None, **settings: object
+    ) -> AsyncIterator[int]:
+        """Run the service, started from `module`, with so many `workers`; yield its process id once it is ready."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HELIOGRAPH_")},
             "HELIOGRAPH_DATABASE_URL": self.settings.dsn(),
@@ -129,8 +131,9 @@ class Stage:
             **{f"HELIOGRAPH_{name.upper()}": str(value) for name, value in settings.items()},
         }
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, "serve", env=environment, stdout=asyncio.subprocess.PIPE
-        )
+            sys.executable, "-m", module, "serve", *(() if workers is None else ("--workers", str(workers))),
+            env=environment, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
         try:
             assert child.stdout is not None  # noqa: S101 - asked for above
             ready = orjson.loads(await child.stdout.readline())
