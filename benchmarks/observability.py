@@ -1,8 +1,8 @@
 """What being observed costs: throughput with metrics, and with traces beside them, against neither; and a scrape.
 
 The three take turns on the same servers, so that what else the machine does meets all of them. With metrics means that
-somebody scrapes, three times as often as `deploy/prometheus` does. CPU of the service per delivery says the same with less noise.
-A scrape is timed while the service has more to do than it can, and charged while it has nothing.
+somebody scrapes, three times as often as `deploy/prometheus` does. CPU of the service per delivery says the same with
+less noise. A scrape is timed while the service has more to do than it can, and charged while it has nothing.
 """
 
 from __future__ import annotations
