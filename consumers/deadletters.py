@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from consumers.broker import Outgoing, Producer, RecordTooLargeError
 from consumers.decode import trace_of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from consumers.decode import InvalidRecordError, Record
     from runtime.clock import Clock
+    from runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,16 @@ class DeadLetterLimit:
         self._batches: deque[tuple[float, int, int]] = deque()
         self._total = 0
         self._bad = 0
+
+    @classmethod
+    def of(cls, settings: Settings, clock: Clock) -> Self:
+        """Return the limit of a configuration; each intake has one of its own."""
+        return cls(
+            clock,
+            share=settings.dead_letter_share,
+            window=settings.dead_letter_window,
+            minimum=settings.dead_letter_minimum,
+        )
 
     def check(self, *, total: int, bad: int) -> None:
         """Raise `TooManyDeadLettersError` if this batch would pass the limit; ask before anything is written."""

@@ -101,12 +101,7 @@ async def open_intake(
         admit=inbox.admit,
         handlers=[*before, fan_out],
         dead_letters=dead_letters,
-        limit=DeadLetterLimit(
-            clock,
-            share=settings.dead_letter_share,
-            window=settings.dead_letter_window,
-            minimum=settings.dead_letter_minimum,
-        ),
+        limit=DeadLetterLimit.of(settings, clock),
         metrics=metrics,
         appetite=_appetite(worker, settings.kafka_batch),
         traced=ConsumeSpans(tracing, Sampler(settings.trace_sample, rng, clock), group=settings.kafka_group)

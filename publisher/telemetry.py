@@ -85,12 +85,7 @@ def open_telemetry(
             admit=_admit_all,
             handlers=[*handlers, windows],
             dead_letters=dead_letters,
-            limit=DeadLetterLimit(
-                clock,
-                share=settings.dead_letter_share,
-                window=settings.dead_letter_window,
-                minimum=settings.dead_letter_minimum,
-            ),
+            limit=DeadLetterLimit.of(settings, clock),
             metrics=metrics,
             appetite=partial(_appetite, settings.kafka_batch),
         ),

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import SecretStr
 
 from consumers import broker
@@ -28,6 +27,7 @@ from publisher.secrets import Vault
 from runtime.clock import SystemClock
 from tests.conftest import PARTITIONS
 from tests.support.customers import Customers
+from tests.support.offsets import acknowledged
 from tests.support.own_postgres import own_postgres
 from tests.support.process import until
 
@@ -83,18 +83,7 @@ class Outage:
 
     async def acknowledged(self) -> int:
         """Return how many records the group has committed."""
-        client = AIOKafkaConsumer(
-            bootstrap_servers=list(self.settings.kafka_bootstrap),
-            group_id=self.settings.kafka_group,
-            enable_auto_commit=False,
-        )
-        await client.start()
-        try:
-            where = [TopicPartition(self.settings.kafka_topic_events, number) for number in range(PARTITIONS)]
-            client.assign(where)
-            return sum([await client.committed(each) or 0 for each in where])
-        finally:
-            await client.stop()
+        return await acknowledged(self.settings, PARTITIONS)
 
     async def all_acknowledged(self, count: int) -> None:
         """Wait until the group has committed so many records."""

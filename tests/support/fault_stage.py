@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import asyncpg
 import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import SecretStr
 
 from consumers import broker
@@ -30,6 +29,7 @@ from tests.support.apache_kafka.server import ApacheKafka, Unavailable
 from tests.support.books import Balance, Recorded, balance
 from tests.support.commands import get
 from tests.support.customers import Customers
+from tests.support.offsets import acknowledged
 from tests.support.own_postgres import own_postgres
 from tests.support.process import Heliograph, environ_of, started, until
 from tests.support.tcp_proxy import Proxy
@@ -152,18 +152,7 @@ class Stage:
 
     async def acknowledged(self) -> int:
         """Return how many records the group has committed."""
-        client = AIOKafkaConsumer(
-            bootstrap_servers=list(self.settings.kafka_bootstrap),
-            group_id=self.settings.kafka_group,
-            enable_auto_commit=False,
-        )
-        await client.start()
-        try:
-            where = [TopicPartition(self.settings.kafka_topic_events, number) for number in range(PARTITIONS)]
-            client.assign(where)
-            return sum([await client.committed(each) or 0 for each in where])
-        finally:
-            await client.stop()
+        return await acknowledged(self.settings, PARTITIONS)
 
     @contextlib.asynccontextmanager
     async def looking(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
