@@ -43,7 +43,7 @@ class ConsumeSpans:
                 f"process {record.topic}", "CONSUMER", self._attributes(record, event), parent=event.traceparent
             )
             spans.append(span)
-            traced.append((record, replace(event, traceparent=self._tracing.traceparent_of(span))))
+            traced.append((record, replace(event, traceparent=span.traceparent)))
         with self._tracing.ending(spans):
             yield traced
 

@@ -36,7 +36,7 @@ UNWRITTEN = 10_000
 def open_tracing(settings: Settings, stack: AsyncExitStack, clock: Clock) -> Tracing | None:
     """Return tracing as the settings say, None without a collector; what waits is exported when `stack` is closed.
 
-    OpenTelemetry's own switch, `OTEL_SDK_DISABLED=true`, means the same: its spans would be named with zeros.
+    OpenTelemetry's own switch, `OTEL_SDK_DISABLED=true`, means the same here.
     """
     if settings.otlp_endpoint is None or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
@@ -66,7 +66,7 @@ class FanOutSpans:
             about: Attributes = {"cloudevents.event_type": event.type}
             span = self._tracing.start("fan-out", "INTERNAL", about, parent=event.traceparent)
             spans.append(span)
-            traced.append(replace(event, traceparent=self._tracing.traceparent_of(span)))
+            traced.append(replace(event, traceparent=span.traceparent))
         with self._tracing.ending(spans):
             yield traced
 
@@ -100,7 +100,7 @@ class DeliverySpans:
         self._tracing.end(span, error=error, at=made.unix + made.duration)
         if len(self._unwritten) >= UNWRITTEN:  # what is never written must not stay for ever
             del self._unwritten[next(iter(self._unwritten))]
-        self._unwritten[job.id, job.lease] = self._tracing.traceparent_of(span)
+        self._unwritten[job.id, job.lease] = span.traceparent
 
     @contextlib.contextmanager
     def recording(self, group: Sequence[Finished]) -> Iterator[None]:

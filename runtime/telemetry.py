@@ -4,6 +4,9 @@ Whether something is traced has been decided before it comes here (`trace_contex
 is recorded, so what is not traced costs no object. Spans are exported by a thread of their own. While nobody takes them
 they are dropped, and the log says so once: tracing neither delays nor fails anything.
 
+A span under way is ours, and becomes the SDK's `ReadableSpan` when it is over. The SDK's own `Span` is made for code
+that it does not know: locks, limits and copies of what is never shared nor long here, ten times the price of the rest.
+
 A span has the attributes its caller names, and a failure its class (`error.type`): never an exception's text, which may
 repeat a customer's bytes.
 """
@@ -14,32 +17,23 @@ import asyncio
 import contextlib
 import logging
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import (
-    Link,
-    NonRecordingSpan,
-    SpanContext,
-    SpanKind,
-    Status,
-    StatusCode,
-    TraceFlags,
-    set_span_in_context,
-)
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from runtime.otlp import Exporter
 from runtime.trace_context import ids_of, traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-    from opentelemetry.trace import Span
+    from opentelemetry.sdk.trace import SpanProcessor
 
     from runtime.clock import Clock
 
@@ -58,8 +52,26 @@ AT_ONCE, DELAY_MS = 512, 1000.0
 EXPORT_TIMEOUT = 5.0
 #: Seconds that the last spans have at the end.
 FLUSH_GRACE = 1.0
-_NOWHERE = Context()
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_FINE, _FAILED = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
+
+
+@dataclass(slots=True)
+class Span:
+    """A span under way; `attributes` may be added to until it ends. `start` is in unix nanoseconds."""
+
+    name: str
+    kind: Kind
+    attributes: Attributes
+    context: SpanContext
+    parent: SpanContext | None
+    links: Sequence[Link]
+    start: int
+
+    @property
+    def traceparent(self) -> str:
+        """Return what continues a trace at this span."""
+        return traceparent(self.context.trace_id, self.context.span_id)
 
 
 class Tracing:
@@ -67,10 +79,10 @@ class Tracing:
 
     def __init__(self, processor: SpanProcessor, clock: Clock, *, version: str) -> None:
         """Hand spans that have ended to `processor`; `version` is the service's."""
-        resource = Resource.create({"service.name": "heliograph", "service.version": version})
-        self._provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(processor)
-        self._tracer = self._provider.get_tracer("heliograph", version)
+        self._resource = Resource.create({"service.name": "heliograph", "service.version": version})
+        self._scope = InstrumentationScope("heliograph", version)
+        self._ids = RandomIdGenerator()
+        self._processor = processor
         self.clock = clock
 
     def start(
@@ -87,23 +99,37 @@ class Tracing:
 
         `at` is wall time in unix seconds, now when left out.
         """
-        return self._tracer.start_span(
+        above = None if parent is None else _context(parent)
+        trace_id = self._ids.generate_trace_id() if above is None else above.trace_id
+        return Span(
             name,
-            _NOWHERE if parent is None else set_span_in_context(NonRecordingSpan(_context(parent)), _NOWHERE),
-            SpanKind[kind],
-            attributes,
+            kind,
+            dict(attributes),
+            SpanContext(trace_id, self._ids.generate_span_id(), is_remote=False, trace_flags=_SAMPLED),
+            above,
             [Link(_context(each)) for each in links],
             _nanoseconds(self.clock.unix() if at is None else at),
-            record_exception=False,
-            set_status_on_exception=False,
         )
 
     def end(self, span: Span, *, error: str | None = None, at: float | None = None) -> None:
         """End a span; `error` is the class of what went wrong, a member of some closed set."""
         if error is not None:
-            span.set_attribute("error.type", error)
-            span.set_status(Status(StatusCode.ERROR))
-        span.end(_nanoseconds(self.clock.unix() if at is None else at))
+            span.attributes["error.type"] = error
+        self._processor.on_end(
+            ReadableSpan(
+                span.name,
+                span.context,
+                span.parent,
+                self._resource,
+                span.attributes,
+                links=span.links,
+                kind=SpanKind[span.kind],
+                status=_FINE if error is None else _FAILED,
+                start_time=span.start,
+                end_time=_nanoseconds(self.clock.unix() if at is None else at),
+                instrumentation_scope=self._scope,
+            )
+        )
 
     @contextlib.contextmanager
     def ending(self, spans: Sequence[Span]) -> Iterator[None]:
@@ -118,18 +144,12 @@ class Tracing:
             for span in spans:
                 self.end(span, error=error)
 
-    @staticmethod
-    def traceparent_of(span: Span) -> str:
-        """Return what continues a trace at `span`."""
-        context = span.get_span_context()
-        return traceparent(context.trace_id, context.span_id)
-
     async def close(self) -> None:
         """Export what waits, for `FLUSH_GRACE` seconds at most; then the process ends without it."""
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 
         def shut() -> None:
-            self._provider.shutdown()
+            self._processor.shutdown()
             with contextlib.suppress(RuntimeError):  # nobody waits any more
                 loop.call_soon_threadsafe(done.set)
 
@@ -150,7 +170,7 @@ def to_collector(endpoint: str, clock: Clock, *, version: str) -> Tracing:
     # Each failure is several lines there, one of them a traceback; ours is one until it is over.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     base = endpoint.rstrip("/")
-    exporter = OTLPSpanExporter(endpoint=base if base.endswith(PATH) else base + PATH, timeout=EXPORT_TIMEOUT)
+    exporter = Exporter(endpoint=base if base.endswith(PATH) else base + PATH, timeout=EXPORT_TIMEOUT)
     return Tracing(Outbox(exporter), clock, version=version)
 
 

@@ -17,14 +17,12 @@ from aiohttp import hdrs
 from publisher.api.call import Access
 from publisher.api.operations import OPERATIONS
 from runtime import logs
-from runtime.trace_context import ids_of
 
 if TYPE_CHECKING:
     from aiohttp import web
-    from opentelemetry.trace import Span
 
     from publisher.profiles import Profile
-    from runtime.telemetry import Attributes, Tracing
+    from runtime.telemetry import Attributes, Span, Tracing
     from runtime.trace_context import Sampler
 
     Chosen = Literal["failed", "credentialed", "all"]
@@ -68,7 +66,7 @@ class RequestLog:
         if route != UNMATCHED:
             about["http.route"] = route
         span = self._tracing.start(method if route == UNMATCHED else f"{method} {route}", "SERVER", about)
-        trace_id = f"{ids_of(self._tracing.traceparent_of(span))[0]:032x}"
+        trace_id = f"{span.context.trace_id:032x}"
         logs.TRACE.set(lambda: trace_id)
         return span
 
@@ -77,7 +75,7 @@ class RequestLog:
     ) -> None:
         """Tell of a request that has been answered, after `seconds`."""
         if span is not None and self._tracing is not None:
-            span.set_attribute("http.response.status_code", status)
+            span.attributes["http.response.status_code"] = status
             self._tracing.end(span, error=str(status) if status >= BROKEN else None)
         level = logging.INFO if self._is_chosen(route, status) else logging.DEBUG
         if logger.isEnabledFor(level):

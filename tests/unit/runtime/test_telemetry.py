@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import StatusCode, use_span
+from opentelemetry.trace import StatusCode
 
 from runtime import telemetry
 from runtime.clock import SystemClock
@@ -74,8 +74,7 @@ def test_a_span_is_below_what_it_goes_on_with() -> None:
 def test_a_span_without_a_parent_begins_a_trace_whatever_else_is_under_way() -> None:
     traced = Traced()
     outer = traced.tracing.start("outer", "SERVER", {})
-    with use_span(outer):
-        traced.tracing.end(traced.tracing.start("inner", "SERVER", {}))
+    traced.tracing.end(traced.tracing.start("inner", "SERVER", {}))
     traced.tracing.end(outer)
     assert [parent(span) for span in traced.spans] == [None, None]
     assert len({names(span)[0] for span in traced.spans}) == 2
@@ -88,10 +87,20 @@ def test_what_comes_here_has_been_decided(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(traced.spans) == 1
 
 
+def test_a_span_s_attributes_are_its_own() -> None:
+    traced = Traced()
+    about: telemetry.Attributes = {"a": 1}
+    first, second = (traced.tracing.start("POST", "CLIENT", about) for _ in range(2))
+    first.attributes["b"] = 2
+    traced.tracing.end(first, error="timeout")
+    traced.tracing.end(second)
+    assert [dict(span.attributes or {}) for span in traced.spans] == [{"a": 1, "b": 2, "error.type": "timeout"}, about]
+
+
 def test_what_continues_a_span_is_valid_and_recorded() -> None:
     traced = Traced()
     span = traced.tracing.start("request", "SERVER", {})
-    text = traced.tracing.traceparent_of(span)
+    text = span.traceparent
     traced.tracing.end(span)
     assert TRACEPARENT.fullmatch(text)
     assert ids_of(text) == names(traced.one)
