@@ -37,6 +37,9 @@ STEPS = 1000
 ROUNDS = 10
 #: Deliveries of endpoints that are gone, cancelled in one transaction.
 CANCELLED_AT_ONCE = 1000
+#: For a transaction whose statements find rows of the queue (queue.sql says why): no plan of an emptier time, and none
+#: that reads a table from end to end.
+LOOK_UP = "SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_custom_plan"
 
 
 class Message(NamedTuple):
@@ -276,17 +279,29 @@ class PostgresQueue:
 
     async def claim(self, limit: int, lease: int, room: Rooms | None = None) -> list[Job]:
         """Take up to `limit` due deliveries; those whose endpoint is gone or inactive are cancelled."""
-        room = room or Room()
-        async with self._pool.acquire() as connection:
-            for _ in range(ROUNDS):
-                due = await self._whose_turn(connection, limit, room)
-                endpoints = await self._directory.of_ids(connection, [turn.endpoint_id for turn in due]) if due else {}
-                homeless = [turn for turn in due if turn.endpoint_id not in endpoints]
-                if homeless:
-                    await self._cancel(connection, homeless)
-                shares = allot([turn.endpoint_id for turn in due if turn.endpoint_id in endpoints], room, limit)
-                if shares or not homeless:
-                    return await self._take(connection, shares, lease, endpoints)
+        cancelled: list[str] = []
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(LOOK_UP)
+            jobs = await self._claim(connection, limit, lease, room or Room(), cancelled)
+        for event_type in cancelled:
+            self._on_cancelled(event_type)
+        return jobs
+
+    async def _claim(
+        self, connection: Connection, limit: int, lease: int, room: Rooms, cancelled: list[str]
+    ) -> list[Job]:
+        for _ in range(ROUNDS):
+            due = await self._whose_turn(connection, limit, room)
+            endpoints = await self._directory.of_ids(connection, [turn.endpoint_id for turn in due]) if due else {}
+            homeless = [turn for turn in due if turn.endpoint_id not in endpoints]
+            if homeless:
+                gone = await connection.fetch(SQL["cancel_endpoints"], *_columns(homeless, 2), CANCELLED_AT_ONCE)
+                cancelled += [row["type"] for row in gone]
+            shares = allot([turn.endpoint_id for turn in due if turn.endpoint_id in endpoints], room, limit)
+            if shares:
+                return await self._take(connection, shares, lease, endpoints, cancelled)
+            if not homeless:
+                break
         return []
 
     async def _whose_turn(self, connection: Connection, limit: int, room: Rooms) -> list[Turn]:
@@ -312,27 +327,27 @@ class PostgresQueue:
         return found
 
     async def _take(
-        self, connection: Connection, shares: Mapping[str, int], lease: int, endpoints: Mapping[str, Endpoint]
+        self,
+        connection: Connection,
+        shares: Mapping[str, int],
+        lease: int,
+        endpoints: Mapping[str, Endpoint],
+        cancelled: list[str],
     ) -> list[Job]:
-        if not shares:
-            return []
-        async with connection.transaction():
-            accounts = [endpoints[endpoint_id].account for endpoint_id in shares]
-            rows = await connection.fetch(
-                SQL["claim"], accounts, list(shares), list(shares.values()), lease, self._lease_seconds
-            )
-            wanted = [(row["account_id"], row["message_id"]) for row in rows]
-            bodies = {
-                (row["account_id"], row["id"]): (row["body"], row["traceparent"])
-                for row in await connection.fetch(SQL["messages"], *_columns(list(set(wanted)), 2))
-            }
-            found = [(row, bodies.get(message)) for row, message in zip(rows, wanted, strict=True)]
-            expired = [(row["account_id"], row["id"]) for row, message in found if message is None]
-            if expired:  # retention took the payload while nobody delivered
-                await connection.fetch(SQL["end"], *_columns(expired, 2), lease, "cancelled", "expired")
-        for row, message in found:
-            if message is None:
-                self._on_cancelled(row["type"])
+        accounts = [endpoints[endpoint_id].account for endpoint_id in shares]
+        rows = await connection.fetch(
+            SQL["claim"], accounts, list(shares), list(shares.values()), lease, self._lease_seconds
+        )
+        wanted = [(row["account_id"], row["message_id"]) for row in rows]
+        bodies = {
+            (row["account_id"], row["id"]): (row["body"], row["traceparent"])
+            for row in await connection.fetch(SQL["messages"], *_columns(list(set(wanted)), 2))
+        }
+        found = [(row, bodies.get(message)) for row, message in zip(rows, wanted, strict=True)]
+        expired = [(row["account_id"], row["id"]) for row, message in found if message is None]
+        if expired:  # retention took the payload while nobody delivered
+            await connection.fetch(SQL["end"], *_columns(expired, 2), lease, "cancelled", "expired")
+            cancelled += [row["type"] for row, message in found if message is None]
         return [
             Job(
                 id=row["id"],
@@ -348,10 +363,6 @@ class PostgresQueue:
             if message is not None
         ]
 
-    async def _cancel(self, connection: Connection, homeless: Sequence[Turn]) -> None:
-        for row in await connection.fetch(SQL["cancel_endpoints"], *_columns(homeless, 2), CANCELLED_AT_ONCE):
-            self._on_cancelled(row["type"])
-
     async def record(self, finished: Sequence[Finished]) -> set[str]:
         """Write a batch of results, and what follows from them.
 
@@ -360,7 +371,7 @@ class PostgresQueue:
         """
         by_lease = {(each.delivery_id, each.lease): each for each in finished}
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute("SET LOCAL synchronous_commit = off")
+            await connection.execute(f"SET LOCAL synchronous_commit = off; {LOOK_UP}")
             rows = await connection.fetch(SQL["record"], *_columns(finished, len(Finished._fields)), self._agent)
             noteworthy = []
             for account, delivery_id, endpoint_id, message_id, event_type, was_failing, token in rows:
@@ -374,7 +385,8 @@ class PostgresQueue:
 
     async def release(self, jobs: Sequence[Job]) -> None:
         """Give deliveries back."""
-        async with self._pool.acquire() as connection:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(LOOK_UP)
             held = [(job.endpoint.account, job.id, job.lease) for job in jobs]
             await connection.execute(SQL["release"], *_columns(held, 3))
 

@@ -1,8 +1,10 @@
 -- The statements of the delivery queue and its log; publisher/queue.py is their only reader.
 -- Times are the database's: a due time is compared with and computed from now(), never a worker's clock.
--- Every row is asked for by its account, with which every key begins (ADR 22). Where rows of many accounts are named,
--- they are named in pairs through unnest of an array, which the planner takes for ten rows: it then looks each up in the
--- key, whatever statistics say, and never reads the whole queue.
+-- Every row is asked for by its account, with which every key begins (ADR 22).
+-- The queue is empty now and full a second later, so what the planner believes of it is wrong, and a plan that is kept is
+-- one for another size: a join that reads all of the queue for each row was made while there was nothing in it. So the
+-- planner is left no choice (LOOK_UP in queue.py forbids reading a table from end to end): a subquery of its own, which
+-- OFFSET 0 makes it, finds each row by its key, and the row is then taken by the place where it lies, its ctid.
 
 -- name: number
 INSERT INTO sequences AS s (account_id, resource, value)
@@ -61,9 +63,9 @@ SELECT account_id, endpoint_id, due_at <= now() AS is_due FROM walk ORDER BY ste
 WITH turn AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::integer[]) AS t (account_id, endpoint_id, share)
 ), due AS MATERIALIZED (
-    SELECT oldest.account_id, oldest.id
+    SELECT oldest.place
     FROM turn CROSS JOIN LATERAL (
-        SELECT account_id, id FROM queue
+        SELECT ctid AS place FROM queue
         WHERE account_id = turn.account_id AND endpoint_id = turn.endpoint_id AND due_at <= now()
         ORDER BY due_at
         LIMIT turn.share
@@ -72,8 +74,8 @@ WITH turn AS (
 )
 UPDATE queue AS q
 SET state = 'leased', lease = $4, due_at = now() + make_interval(secs => $5)
-FROM unnest(ARRAY(SELECT account_id FROM due), ARRAY(SELECT id FROM due)) AS taken (account_id, id)
-WHERE q.account_id = taken.account_id AND q.id = taken.id
+FROM due
+WHERE q.ctid = due.place
 RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type, q.attempts, q.tried,
           coalesce(extract(epoch FROM now() - q.first_try_at), 0)::float8 AS tried_for,
           extract(epoch FROM now() - q.created_at)::float8 AS age
@@ -92,6 +94,13 @@ WITH outcome AS (
                 $8::smallint[], $9::integer[], $10::text[], $11::float8[], $12::text[])
          AS o (account_id, delivery_id, lease, state, delay, number, result, status, duration_ms, response,
                attempted_at, signature)
+), held AS MATERIALIZED (
+    SELECT o.lease, o.state, o.delay, o.number, o.result, o.duration_ms, found.place
+    FROM outcome AS o CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM queue
+        WHERE account_id = o.account_id AND id = o.delivery_id AND lease = o.lease
+        OFFSET 0
+    ) AS found
 ), again AS (
     UPDATE queue AS q
     SET state = 'retry',
@@ -101,13 +110,13 @@ WITH outcome AS (
         last_result = o.result,
         due_at = now() + make_interval(secs => o.delay),
         first_try_at = coalesce(q.first_try_at, now() - make_interval(secs => o.duration_ms / 1000.0))
-    FROM outcome AS o
-    WHERE o.state = 'retry' AND q.account_id = o.account_id AND q.id = o.delivery_id AND q.lease = o.lease
+    FROM held AS o
+    WHERE o.state = 'retry' AND q.ctid = o.place AND q.lease = o.lease
     RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type, o.lease
 ), ended AS (
     DELETE FROM queue AS q
-    USING outcome AS o
-    WHERE o.state <> 'retry' AND q.account_id = o.account_id AND q.id = o.delivery_id AND q.lease = o.lease
+    USING held AS o
+    WHERE o.state <> 'retry' AND q.ctid = o.place AND q.lease = o.lease
     RETURNING q.account_id, q.id, q.endpoint_id, q.message_id, q.type, o.lease, o.state, o.number, o.result, q.created_at,
               coalesce(q.first_try_at, now() - make_interval(secs => o.duration_ms / 1000.0)) AS first_try_at
 ), logged AS (
@@ -135,15 +144,17 @@ FROM recorded AS r
 -- name: release
 UPDATE queue AS q
 SET state = CASE WHEN tried = 0 THEN 'pending' ELSE 'retry' END, lease = NULL, due_at = now()
-FROM unnest($1::text[], $2::text[], $3::bigint[]) AS held (account_id, id, lease)
-WHERE q.account_id = held.account_id AND q.id = held.id AND q.lease = held.lease
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS held (account_id, id, lease) CROSS JOIN LATERAL (
+    SELECT ctid AS place FROM queue WHERE account_id = held.account_id AND id = held.id AND lease = held.lease OFFSET 0
+) AS found
+WHERE q.ctid = found.place AND q.lease = held.lease
 
 -- name: cancel_endpoints
 -- Materialised, here as above: in a plan that runs the inner query once per row, LIMIT would limit nothing.
 WITH due AS MATERIALIZED (
-    SELECT waiting.account_id, waiting.id
+    SELECT waiting.place
     FROM unnest($1::text[], $2::text[]) AS gone (account_id, endpoint_id) CROSS JOIN LATERAL (
-        SELECT account_id, id FROM queue
+        SELECT ctid AS place FROM queue
         WHERE account_id = gone.account_id AND endpoint_id = gone.endpoint_id AND due_at <= now()
         LIMIT $3
         FOR UPDATE SKIP LOCKED
@@ -151,8 +162,8 @@ WITH due AS MATERIALIZED (
     LIMIT $3
 ), ended AS (
     DELETE FROM queue AS q
-    USING unnest(ARRAY(SELECT account_id FROM due), ARRAY(SELECT id FROM due)) AS taken (account_id, id)
-    WHERE q.account_id = taken.account_id AND q.id = taken.id
+    USING due
+    WHERE q.ctid = due.place
     RETURNING q.*
 )
 INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, reason, attempts, last_result, created_at,
@@ -165,8 +176,10 @@ RETURNING type
 -- name: end
 WITH ended AS (
     DELETE FROM queue AS q
-    USING unnest($1::text[], $2::text[]) AS given (account_id, id)
-    WHERE q.account_id = given.account_id AND q.id = given.id AND q.lease IS NOT DISTINCT FROM $3
+    USING unnest($1::text[], $2::text[]) AS given (account_id, id) CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM queue WHERE account_id = given.account_id AND id = given.id OFFSET 0
+    ) AS found
+    WHERE q.ctid = found.place AND q.lease IS NOT DISTINCT FROM $3
     RETURNING q.*
 )
 INSERT INTO deliveries (account_id, id, endpoint_id, message_id, type, state, reason, attempts, last_result, created_at,

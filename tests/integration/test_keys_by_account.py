@@ -210,6 +210,7 @@ async def _reads(connection: Connection, statement: str) -> list[Read]:
         Read(parts[node["Relation Name"]], node["Node Type"], node.get("Index Cond", ""))
         for node in scans
         if parts.get(node.get("Relation Name", "")) in SPREAD
+        and node["Node Type"] != "Tid Scan"  # of a row that another scan has found
     ]
 
 
