@@ -78,7 +78,7 @@ def _arguments(name: str, accounts: int) -> str:
         return f"{whose_endpoints}, {endpoints}, {_array('integer', [each] * min(accounts, GIVEN))}, 8, 30"
     if name == "cancel_endpoints":
         return f"{whose_endpoints}, {endpoints}, {GIVEN}"
-    columns = [
+    columns: list[tuple[str, list[Any]]] = [
         ("text", ["delivered", "retry"] * (GIVEN // 2)), ("float8", [5] * GIVEN), ("smallint", [1] * GIVEN),
         ("text", ["2xx", "timeout"] * (GIVEN // 2)), ("smallint", [200, None] * (GIVEN // 2)),
         ("integer", [5] * GIVEN), ("text", [None] * GIVEN), ("float8", [1.7e9] * GIVEN), ("text", ["v1"] * GIVEN),
