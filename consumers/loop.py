@@ -25,6 +25,7 @@ from consumers.broker import Partition
 from consumers.deadletters import Rejected, TooManyDeadLettersError
 from consumers.decode import InvalidRecordError, Reason
 from consumers.events import Event
+from consumers.watchdog import UNREADY
 from runtime.lifecycle import first_of, reason_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from consumers.deadletters import DeadLetterLimit, DeadLetters
     from consumers.decode import Record
     from consumers.metrics import ConsumerMetrics
+    from runtime.clock import Clock
     from runtime.database import Connection, Pool
 
 logger = logging.getLogger(__name__)
@@ -85,6 +87,7 @@ class Loop(Generic[D]):
         limit: DeadLetterLimit,
         metrics: ConsumerMetrics,
         appetite: Appetite,
+        clock: Clock,
         traced: Traced[D] = contextlib.nullcontext,
     ) -> None:
         """Take everything that does I/O or remembers from outside."""
@@ -98,9 +101,15 @@ class Loop(Generic[D]):
         self._metrics = metrics
         self._appetite = appetite
         self._traced = traced
+        self._clock = clock
         self._reported: set[Partition] = set()
-        #: Why records are not handled, once trying again has not helped for a while; empty otherwise.
-        self.trouble = ""
+        #: Since when nothing has been handled, monotonic, and why.
+        self._failing: tuple[float, str] | None = None
+
+    def trouble(self) -> str:
+        """Return why records are not handled, once trying again has not helped for a while; empty otherwise."""
+        since, why = self._failing or (0.0, "")
+        return why if self._clock.monotonic() - since >= UNREADY else ""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`; raises `TooManyDeadLettersError` when the limit is passed, nothing else.
@@ -110,12 +119,13 @@ class Loop(Generic[D]):
         pause = FIRST_PAUSE
         while not stop.is_set():
             batch: Sequence[Record] = ()
+            began = self._clock.monotonic()
             try:
                 batch = await self._consumer.poll(await self._appetite(), POLL_SECONDS)
                 self._report_lag()
                 if batch:
                     await self._process(batch)
-                pause, self.trouble = FIRST_PAUSE, ""
+                pause, self._failing = FIRST_PAUSE, None
             except TooManyDeadLettersError:
                 raise
             except Exception as error:  # whatever a handler, the database or the broker raises is worth a retry
@@ -123,10 +133,10 @@ class Loop(Generic[D]):
                     "%d records not handled (%s); trying again in %.1f s", len(batch), reason_of(error), pause
                 )
                 logger.debug("why they were not handled", exc_info=True)
+                self._failing = (self._failing[0] if self._failing else began, reason_of(error))
                 self._consumer.rewind(_first_offsets(batch))
                 await first_of(stop, pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
-                self.trouble = reason_of(error) if pause == LONGEST_PAUSE else ""
 
     async def _process(self, batch: Sequence[Record]) -> None:
         """Take one batch through every step, in order."""

@@ -31,12 +31,17 @@ def connect() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as signer:
         signer.settimeout(SECONDS)
         signer.connect(os.environ["HELIOGRAPH_SIGNER_SOCKET"])
+    return ""
 
 
 def main(arguments: list[str]) -> int:
     """Say how it is; return the exit code."""
     try:
-        fault = connect() if arguments == ["signer"] else ask(*(arguments or ["/livez"]))
+        if arguments == ["signer"]:
+            connect()
+            fault = None
+        else:
+            fault = ask(*(arguments or ["/livez"]))
     except (OSError, http.client.HTTPException, KeyError, ValueError) as error:
         fault = f"no answer ({type(error).__name__}: {error})"
     print(fault or "lives")

@@ -131,7 +131,7 @@ class Service:
         self._relay: Relay | None = None
         self._chores: list[Chore] = []
         self._beside: list[tuple[str, Callable[[asyncio.Event], Coroutine[object, object, object]]]] = []
-        self._halted = ""
+        self._halted = self._deaf = ""
         self._beside.append(readiness.watch_event_loop(self._health, self.registry, self._clock))
         self._chores.append(HealthMetrics(self.registry, self._health).chore)
 
@@ -324,15 +324,16 @@ class Service:
         )
         self._chores += heard.chores
         self._consumers += [opened.consumer, heard.consumer]
-        self._hear = partial(telemetry.run, heard.loop, self._halt)
+        self._hear = partial(telemetry.run, heard.loop, self._hear_no_more)
         for each in self._consumers:
             await broker.start_patiently(each, self._settings)
-        readiness.watch_halt(self._health, lambda: self._halted)
+        readiness.watch_halt(self._health, "intake", lambda: self._halted)
+        readiness.watch_halt(self._health, "telemetry", lambda: self._deaf, otherwise=Status.WARN)
         readiness.watch_consumer(self._health, "intake", opened.consumer, opened.loop)
         readiness.watch_consumer(self._health, "telemetry", heard.consumer, heard.loop, otherwise=Status.WARN)
 
-    def _halt(self, why: str) -> None:
-        self._halted = self._halted or why
+    def _hear_no_more(self, why: str) -> None:
+        self._deaf = why
 
     async def _open_credentials(self, pool: Pool) -> None:
         opened = await open_following(self._settings, pool=pool, clock=self._clock)

@@ -103,6 +103,7 @@ async def open_intake(
         dead_letters=dead_letters,
         limit=DeadLetterLimit.of(settings, clock),
         metrics=metrics,
+        clock=clock,
         appetite=_appetite(worker, settings.kafka_batch),
         traced=ConsumeSpans(tracing, Sampler(settings.trace_sample, rng, clock), group=settings.kafka_group)
         if tracing

@@ -5,7 +5,7 @@ database away, schema behind          not ready: no role can do without it
 intake halted, not a member of its    not ready: its share of the events waits for it
  group, getting nowhere, or unable
  to be rid of a batch (dead letters)
-telemetry getting nowhere             ready, with a warning: webhooks go on, the status page gets old
+telemetry halted or getting nowhere   ready, with a warning: webhooks go on, the status page gets old
 signer away, where it is ours         not ready: signing is one of this process's roles
 signer away, where it is another's    ready, with a warning: only signed answers are refused meanwhile
 a worker away, where it has the role  ready, with a warning: it still answers
@@ -51,7 +51,9 @@ class Consumer(Protocol):
 class Loop(Protocol):
     """What is asked of a loop."""
 
-    trouble: str
+    def trouble(self) -> str:
+        """Return why it gets nowhere."""
+        ...
 
 
 class Signer(Protocol):
@@ -100,14 +102,14 @@ def watch_database(health: Health, pool: Pool, clock: Clock) -> None:
     health.add("database:migration", is_migrated, component_type=ComponentType.DATASTORE)
 
 
-def watch_halt(health: Health, why: Callable[[], str]) -> None:
-    """Add the check that intake has not halted on bad records; `why` is empty while it has not."""
+def watch_halt(health: Health, name: str, why: Callable[[], str], *, otherwise: Status = Status.FAIL) -> None:
+    """Add the check that an intake has not halted on bad records; `why` is empty while it has not."""
 
     async def goes_on() -> None:
         if reason := why():
             raise NotReadyError(reason)
 
-    health.add("intake:halted", goes_on)
+    health.add(f"{name}:halted", goes_on, otherwise=otherwise)
 
 
 def stopping(health: Health) -> None:
@@ -131,7 +133,7 @@ def watch_consumer(
         return Observed(assigned or 0, "partitions")
 
     async def gets_on() -> None:
-        if reason := consumer.trouble() or loop.trouble:
+        if reason := consumer.trouble() or loop.trouble():
             raise NotReadyError(reason)
 
     health.add(f"{name}:assignment", is_assigned, otherwise=otherwise)

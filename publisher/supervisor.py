@@ -180,6 +180,7 @@ class Supervisor:
         ready: dict[str, Any] = orjson.loads(line)
         slot.admin = ready["admin"]
         slot.worker = Worker(ready["admin"], process.pid)
+        logger.info("worker %d runs (pid %d, %s)", slot.number, process.pid, slot.admin)
 
     async def _end_all(self) -> None:
         """Have all drain at once, and wait until they have ended."""

@@ -87,6 +87,7 @@ def open_telemetry(
             dead_letters=dead_letters,
             limit=DeadLetterLimit.of(settings, clock),
             metrics=metrics,
+            clock=clock,
             appetite=partial(_appetite, settings.kafka_batch),
         ),
         [

@@ -81,7 +81,7 @@ def _fields_of(record: logging.LogRecord) -> dict[str, object]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, then the caller's fields."""
+    """One JSON object a line: time, level, logger, process, message, then the caller's fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Render `record`; an exception becomes its type, message and traceback in one string field."""
@@ -89,6 +89,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
+            "pid": record.process,
             "message": record.getMessage(),
             **_fields_of(record),
         }

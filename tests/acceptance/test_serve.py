@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 HEALTH = "application/health+json"
 CHECKS = {
     *("database:responseTime", "database:migration", "eventLoop:lag"),
-    *("intake:halted", "intake:assignment", "intake:progress", "telemetry:assignment", "telemetry:progress"),
+    *("intake:halted", "intake:assignment", "intake:progress"),
+    *("telemetry:halted", "telemetry:assignment", "telemetry:progress"),
 }
 
 

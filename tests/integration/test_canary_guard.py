@@ -75,6 +75,7 @@ class Intake:
                 dead_letters=DeadLetters(self.broker.producer(), DEAD),
                 limit=DeadLetterLimit(self.paper.clock, share=1.0, window=60, minimum=100),
                 metrics=ConsumerMetrics(CollectorRegistry()),
+                clock=self.paper.clock,
                 appetite=appetite,
             )
             running = asyncio.create_task(loop.run(stop))

@@ -73,6 +73,7 @@ class Intake:
             dead_letters=DeadLetters(self.broker.producer(), DEAD),
             limit=self.limit,
             metrics=self.metrics,
+            clock=FakeClock(),
             appetite=appetite,
         ).run(self.stop)
 

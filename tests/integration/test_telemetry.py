@@ -96,6 +96,7 @@ class Walk:
             dead_letters=DeadLetters(self.broker.producer(), DEAD),
             limit=DeadLetterLimit(self.clock, share=0.5, window=60, minimum=3),
             metrics=ConsumerMetrics(self.registry),
+            clock=self.clock,
             appetite=lambda: telemetry._appetite(2),
         )
         running = asyncio.create_task(made.run(stop))

@@ -13,6 +13,7 @@ from consumers.broker import Outgoing
 from consumers.deadletters import DeadLetterLimit, DeadLetters
 from consumers.decode import decode
 from consumers.metrics import ConsumerMetrics
+from consumers.watchdog import UNREADY
 from tests.support.fake_broker import FakeBroker
 from tests.support.time import FakeClock
 
@@ -29,14 +30,15 @@ EVENTS, DEAD = "events", "dead"
 async def test_dead_letters_that_cannot_be_written_are_trouble_until_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(loop, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(loop, "LONGEST_PAUSE", 0.004)
+    clock = FakeClock()
     broker = FakeBroker({EVENTS: 1, DEAD: 1})
     broker.failing_sends = math.inf
     consumer, heard = broker.consumer(EVENTS), []
     rewind = consumer.rewind
 
     def rewound(offsets: Mapping[Partition, int]) -> None:
-        heard.append(reading.trouble)
+        clock.advance(UNREADY / 2)  # as long as a try takes
+        heard.append(reading.trouble())
         rewind(offsets)
 
     monkeypatch.setattr(consumer, "rewind", rewound)
@@ -54,15 +56,16 @@ async def test_dead_letters_that_cannot_be_written_are_trouble_until_they_can(mo
         limit=DeadLetterLimit(FakeClock(), share=1, window=60, minimum=20),
         metrics=ConsumerMetrics(CollectorRegistry()),
         appetite=appetite,
+        clock=clock,
     )
     broker.append(Outgoing(EVENTS, None, b"{", []))
     stop = asyncio.Event()
     running = asyncio.create_task(reading.run(stop))
-    await broker.until(lambda: broker.seen["send failed"] == 6)
-    assert heard[:4] == ["", "", "dead has no leader", "dead has no leader"]
+    await broker.until(lambda: broker.seen["send failed"] == 4)
+    assert heard[:3] == ["", "dead has no leader", "dead has no leader"]
     broker.failing_sends = 0
     await broker.until(lambda: broker.is_drained(EVENTS))
     stop.set()
     async with asyncio.timeout(10):
         await running
-    assert reading.trouble == ""
+    assert reading.trouble() == ""

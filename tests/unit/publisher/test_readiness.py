@@ -29,7 +29,10 @@ class Consumer:
 
 @dataclass
 class Loop:
-    trouble: str = ""
+    why: str = ""
+
+    def trouble(self) -> str:
+        return self.why
 
 
 @dataclass
@@ -67,6 +70,20 @@ async def statuses(consumer: Consumer, loop: Loop | None = None, otherwise: Stat
 )
 async def test_intake(consumer: Consumer, loop: Loop, expected: tuple[str, str]) -> None:
     assert await statuses(consumer, loop) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "otherwise", "expected"), [("intake", Status.FAIL, "fail"), ("telemetry", Status.WARN, "warn")]
+)
+async def test_an_intake_that_halted_says_so_until_the_process_is_started_again(
+    name: str, otherwise: Status, expected: str
+) -> None:
+    health, why = Health(), ""
+    readiness.watch_halt(health, name, lambda: why, otherwise=otherwise)
+    assert (await health.report()).findings[f"{name}:halted"].status == "pass"
+    why = "8 of 8 records could not be handled"
+    found = (await health.report()).findings[f"{name}:halted"]
+    assert (found.status, found.output) == (expected, why)
 
 
 async def test_partitions_are_counted_and_reasons_given() -> None:

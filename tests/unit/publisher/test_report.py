@@ -35,7 +35,7 @@ def test_a_line_has_everything_at_once(caplog: pytest.LogCaptureFixture) -> None
     caplog.set_level(logging.INFO)
     Reporter().attempted(JOB, LATE, Verdict("retry", delay=95.24))
     [line] = lines(caplog)
-    assert {name: line[name] for name in line if name not in {"time", "logger"}} == {
+    assert {name: line[name] for name in line if name not in {"time", "logger", "pid"}} == {
         "level": "info",
         "message": "attempt",
         "delivery_id": "dlv_1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ def test_a_json_line_has_time_level_logger_message_and_the_named_fields() -> Non
         "time": "2026-11-01T12:30:15.250+00:00",
         "level": "warning",
         "logger": "publisher.worker",
+        "pid": os.getpid(),
         "message": "3 delivered",
         "endpoint_id": "we_1",
         "retry_in": 0.5,
@@ -62,7 +64,7 @@ def test_a_json_line_has_time_level_logger_message_and_the_named_fields() -> Non
 def test_only_what_was_named_is_written() -> None:
     record = _record("delivery %s failed", "dlv_1")
     record.__dict__["shown_once"] = "whsec_hunter2"
-    assert set(_json(record)) == {"time", "level", "logger", "message"}
+    assert set(_json(record)) == {"time", "level", "logger", "pid", "message"}
     assert "hunter2" not in TextFormatter(show_traceback=True).format(record)
 
 
