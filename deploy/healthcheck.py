@@ -31,7 +31,6 @@ def connect() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as signer:
         signer.settimeout(SECONDS)
         signer.connect(os.environ["HELIOGRAPH_SIGNER_SOCKET"])
-    return ""
 
 
 def main(arguments: list[str]) -> int:
