@@ -122,7 +122,7 @@ class Loop(Generic[D]):
             began = self._clock.monotonic()
             try:
                 batch = await self._consumer.poll(await self._appetite(), POLL_SECONDS)
-                self._report_lag()
+                self._report_lag(batch)
                 if batch:
                     await self._process(batch)
                 pause, self._failing = FIRST_PAUSE, None
@@ -213,8 +213,10 @@ class Loop(Generic[D]):
         for record in {(record.topic, record.partition): record for record in batch}.values():
             self._metrics.last_record.labels(record.topic, str(record.partition)).set(record.timestamp / 1000)
 
-    def _report_lag(self) -> None:
-        lags = self._consumer.lag()
+    def _report_lag(self, batch: Sequence[Record]) -> None:
+        """Say how many records wait, those in hand among them: whether they can be handled is not known yet."""
+        in_hand = Counter(Partition(record.topic, record.partition) for record in batch)
+        lags = {where: records + in_hand[where] for where, records in self._consumer.lag().items()}
         for topic, partition in self._reported - lags.keys():  # another member's now
             self._metrics.lag.remove(topic, str(partition))
         for (topic, partition), records in lags.items():

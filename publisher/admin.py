@@ -38,7 +38,8 @@ def admin_app(registry: CollectorRegistry, health: Health, workers: Workers | No
         return _answer(health.liveness())
 
     async def ready(_: web.Request) -> web.Response:
-        return _answer(await health.report())
+        starting = health.startup()
+        return _answer(starting if starting.findings else await health.report())
 
     async def started(_: web.Request) -> web.Response:
         return _answer(health.startup())

@@ -211,6 +211,12 @@ class Service:
         signing = Signing(settings, self._roles, metrics=SignerMetrics(self.registry), clock=self._clock)
         self._signer = signing.client
         readiness.watch_signer(self._health, self._signer, self._roles, self._clock)
+        if self._make_workers:
+            told = settings.model_copy(update={"signer_socket": signing.socket})
+            self.workers = self._make_workers(told, self.registry, self._clock)
+            readiness.watch_workers(self._health, self.workers, self._roles)
+        # First of what can be refused: one that cannot listen would join its groups and leave them, again and again.
+        admin = await self._listen(server.runner(admin_app(self.registry, self._health, self.workers)), "admin_listen")
         starting = asyncio.create_task(self._stack.enter_async_context(signing), name="start the signer")
         try:
             self._open_feeds(pool)
@@ -220,11 +226,6 @@ class Service:
             await cancel(starting)
             raise
         routes = await self._open_transparency(pool)
-        if self._make_workers:
-            told = settings.model_copy(update={"signer_socket": signing.socket})
-            self.workers = self._make_workers(told, self.registry, self._clock)
-            readiness.watch_workers(self._health, self.workers, self._roles)
-        admin = await self._listen(server.runner(admin_app(self.registry, self._health, self.workers)), "admin_listen")
         api = await self._open_api(pool, self._directory, routes) if "api" in self._roles else None
         self.addresses = Addresses(api, admin)
         if self.workers:
@@ -329,8 +330,15 @@ class Service:
             await broker.start_patiently(each, self._settings)
         readiness.watch_halt(self._health, "intake", lambda: self._halted)
         readiness.watch_halt(self._health, "telemetry", lambda: self._deaf, otherwise=Status.WARN)
-        readiness.watch_consumer(self._health, "intake", opened.consumer, opened.loop)
-        readiness.watch_consumer(self._health, "telemetry", heard.consumer, heard.loop, otherwise=Status.WARN)
+        readiness.watch_consumer(self._health, "intake", opened.consumer, opened.loop, has_halted=lambda: self._halted)
+        readiness.watch_consumer(
+            self._health,
+            "telemetry",
+            heard.consumer,
+            heard.loop,
+            has_halted=lambda: self._deaf,
+            otherwise=Status.WARN,
+        )
 
     def _hear_no_more(self, why: str) -> None:
         self._deaf = why

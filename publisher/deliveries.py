@@ -180,7 +180,9 @@ async def drop(connection: Connection, delivery_ids: Sequence[str]) -> list[Drop
 
 async def _drop(connection: Connection, owned_ids: Sequence[tuple[str, str]]) -> list[Dropped]:
     accounts, delivery_ids = [account for account, _ in owned_ids], [each for _, each in owned_ids]
-    rows = await connection.fetch(queue.SQL["end"], accounts, delivery_ids, None, "dropped", "operator")
+    async with connection.transaction():
+        await connection.execute(queue.LOOK_UP)
+        rows = await connection.fetch(queue.SQL["end"], accounts, delivery_ids, None, "dropped", "operator")
     return [Dropped(*row) for row in rows]
 
 

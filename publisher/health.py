@@ -186,8 +186,9 @@ class Health:
         return await asyncio.shield(self._reporting)
 
     async def _report(self) -> Report:
-        findings = await asyncio.gather(*(self._run(*each) for each in self._checks.items()))
-        return Report({**dict(zip(self._checks, findings, strict=True)), **self.liveness().findings})
+        checks = dict(self._checks)  # one may be added meanwhile: that the service is stopping
+        findings = await asyncio.gather(*(self._run(*each) for each in checks.items()))
+        return Report({**dict(zip(checks, findings, strict=True)), **self.liveness().findings})
 
     async def _run(self, name: str, registered: _Registered) -> Finding:
         observed, output = None, ""

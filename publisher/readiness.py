@@ -122,18 +122,28 @@ def stopping(health: Health) -> None:
 
 
 def watch_consumer(
-    health: Health, name: str, consumer: Consumer, loop: Loop, *, otherwise: Status = Status.FAIL
+    health: Health,
+    name: str,
+    consumer: Consumer,
+    loop: Loop,
+    *,
+    has_halted: Callable[[], object] = lambda: False,
+    otherwise: Status = Status.FAIL,
 ) -> None:
-    """Add the checks of an intake: that it has been given its partitions, and that it gets on with them."""
+    """Add the checks of an intake: that it has been given its partitions, and that it gets on with them.
+
+    Of one that has halted nobody asks that: nobody looks at its consumer any more, and `watch_halt` says why.
+    """
 
     async def is_assigned() -> Observed:
         assigned = consumer.assigned
-        if assigned is None and (reason := consumer.trouble()):  # any rebalance takes a moment, of all members at once
+        is_asked = assigned is None and not has_halted()
+        if is_asked and (reason := consumer.trouble()):  # any rebalance takes a moment, of all members at once
             raise CheckError(reason, Observed(0, "partitions"))
         return Observed(assigned or 0, "partitions")
 
     async def gets_on() -> None:
-        if reason := consumer.trouble() or loop.trouble():
+        if not has_halted() and (reason := consumer.trouble() or loop.trouble()):
             raise NotReadyError(reason)
 
     health.add(f"{name}:assignment", is_assigned, otherwise=otherwise)

@@ -156,7 +156,7 @@ class Supervisor:
             try:
                 await self._start(slot)
             except (WorkerError, OSError) as error:
-                logger.warning("%s", error)
+                logger.warning("%s; trying again in %.1f s", error, next_pause(pause, 0.0))
             else:
                 self._restarts.inc()
 
@@ -205,7 +205,9 @@ async def _end(slot: _Slot) -> None:
     process.terminate()
     try:
         async with asyncio.timeout(STOP):
-            await process.wait()
+            code = await process.wait()
+        if code:
+            logger.warning("worker %d ended before it had drained (%s)", slot.number, said_of(code))
     except TimeoutError:
         logger.error("worker %d did not end within %g s and is killed", slot.number, STOP)  # noqa: TRY400 - it is not our stack that hangs
         process.kill()

@@ -29,6 +29,9 @@ TRANSIENT: tuple[type[BaseException], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,  # a deadlock's victim
+    asyncpg.LockNotAvailableError,  # where the operator set lock_timeout
+    asyncpg.IdleInTransactionSessionTimeoutError,  # or that
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # a connection that ended while it was being used
     asyncpg.ReadOnlySQLTransactionError,  # what was the primary is a standby now

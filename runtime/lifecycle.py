@@ -68,16 +68,22 @@ def reason_of(error: BaseException | None) -> str:
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[asyncio.Event]:
-    """Yield an event that SIGTERM and SIGINT set; a second signal ends the process the usual way."""
+def stop_on_signals(*, is_told_once: bool = False) -> Iterator[asyncio.Event]:
+    """Yield an event that SIGTERM and SIGINT set; a second signal ends the process the usual way.
+
+    Not where a parent passes on what it was told, `is_told_once`: who signals all processes of a service at once, as
+    systemd does, has told the child already, and its parent's word would cut off what drains.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     signals = (signal.SIGTERM, signal.SIGINT)
 
     def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            return
         logger.info("%s: draining", number.name)
         stop.set()
-        for each in signals:
+        for each in signals if not is_told_once else ():
             loop.remove_signal_handler(each)
 
     for number in signals:

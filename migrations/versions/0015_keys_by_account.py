@@ -14,6 +14,11 @@ an index in the order of a language is wrong after an update of the system's lib
 
 `inbox` learns whose an event was; its key stays, because processes of the previous release do not say so.
 
+All tables are locked before anything is changed, and in one go: who delivers takes them in one order and who records in
+another, and either would end in a deadlock with a migration that takes them as it comes to them. A try that does not
+get all of them lets go of what it has before the server looks for deadlocks; meanwhile intake and delivery wait for
+less than half a second at a time.
+
 The second step is a later release's, when retention has been round once (docs/adr/0022-keys-for-distribution.md).
 """
 
@@ -50,6 +55,28 @@ BEGIN
     END LOOP;
 END $$
 """
+#: Tries to get all locks, a quarter of a second apart on the average.
+TRIES = 240
+#: The wait ends before `deadlock_timeout`, a second, sends somebody else away.
+LOCK = f"""
+DO $$
+DECLARE
+    patience text := current_setting('lock_timeout');
+BEGIN
+    FOR try IN 1..{TRIES} LOOP
+        BEGIN
+            SET LOCAL lock_timeout = '400ms';
+            LOCK TABLE delivery_log, messages, queue, deliveries, attempts, endpoints, endpoint_secrets, inbox
+                IN ACCESS EXCLUSIVE MODE;
+            PERFORM set_config('lock_timeout', patience, true);
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            PERFORM pg_sleep(0.5 * random());
+        END;
+    END LOOP;
+    RAISE EXCEPTION 'the tables were never free at one moment: somebody holds a long transaction (pg_stat_activity)';
+END $$
+"""
 VIEW = """
 CREATE VIEW delivery_log AS
 SELECT account_id, id, endpoint_id, message_id, type, state, NULL::text AS reason, attempts, last_result,
@@ -65,6 +92,7 @@ FROM deliveries
 
 def upgrade() -> None:
     """Give the tables of publisher/queue.py keys by account beside the old ones, and `inbox` the account."""
+    op.execute(LOCK)
     _compare_byte_for_byte()
     op.execute("ALTER TABLE queue DROP CONSTRAINT queue_pkey, ADD PRIMARY KEY (account_id, id)")
     op.execute("CREATE INDEX queue_by_account ON queue (account_id, endpoint_id, due_at)")

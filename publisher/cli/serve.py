@@ -68,7 +68,7 @@ class Started(NamedTuple):
 
 
 async def _serve(settings: Settings, how: Started) -> int:
-    with stop_on_signals() as stop:
+    with stop_on_signals(is_told_once=how.until_stdin_ends) as stop:
         async with contextlib.AsyncExitStack() as stack:
             if how.until_stdin_ends:
                 stack.enter_context(stop_when_stdin_ends(stop))

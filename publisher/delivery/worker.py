@@ -157,13 +157,17 @@ class Worker:
         try:
             ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             await _end(claiming, ticking, stopping)
+            self._fresh.slots = self._claimed.slots = 0  # what ends from here on starts nothing new
+            for lane in (self._fresh, self._claimed):
+                lane.take_back(lambda _: True)
+            self._pump()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._drain_timeout):
                     while self._tasks:
                         await asyncio.wait(self._tasks)
         finally:
             self._is_ending = True
-            self._fresh.slots = self._claimed.slots = 0  # what ends from here on starts nothing new
+            self._fresh.slots = self._claimed.slots = 0  # the same where a loop broke
             await _end(*self._tasks, *loops)
         writing = asyncio.create_task(self._write_last())  # not a timeout: a connection may not let itself be cancelled
         if (await asyncio.wait((writing,), timeout=LAST_WRITE))[1]:

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from runtime.embedded import free_port
-from tests.support import gpg
+from tests.support import gpg, misbehaving
 from tests.support.commands import add_webhook, descendants, emit, get, running
 from tests.support.directories import a_directory, register
 from tests.support.process import environ_of, run, started, until
@@ -99,6 +99,34 @@ async def test_workers_work_are_found_come_back_and_drain(settings: Settings, si
     assert len(service.stdout) == 1
     assert len(receiver.by_message) == len(receiver.received) == 3
     await connection.close()
+
+
+async def test_everybody_told_to_end_at_once_drains_all_the_same(settings: Settings) -> None:
+    """As systemd may tell a control group, whose parent tells its workers once more."""
+    environ = environ_of(settings)
+    gate = misbehaving.Gate()
+    async with misbehaving.receiving(gate) as receiver, started("serve", "--workers", "2", environ=environ) as service:
+        workers = [each["pid"] for each in (await service.ready())["workers"]]
+        await add_webhook(environ, str(receiver.url))
+        await emit(environ, "server.provisioned", "--count", "4")
+        await receiver.until(lambda r: len(r.requests) == 4)
+        for pid in (service.child.pid, *workers):
+            os.kill(pid, signal.SIGTERM)
+
+        async def all_drain() -> bool:
+            return sum("SIGTERM: draining" in line for line in service.stderr) == 1 + len(workers)
+
+        await until(all_drain, "everybody drains")
+        for pid in workers:
+            os.kill(pid, signal.SIGTERM)
+        gate.is_open.set()
+        finished = await service.ended()
+    assert finished.code == 0, finished
+    assert not [line for line in finished.stderr if "before it had drained" in line], finished
+    connection = await asyncpg.connect(settings.dsn())
+    states = await connection.fetch("SELECT state, count(*) FROM delivery_log GROUP BY state")
+    await connection.close()
+    assert [tuple(row) for row in states] == [("delivered", 4)]
 
 
 async def test_a_parent_that_is_killed_leaves_no_worker_behind(settings: Settings) -> None:

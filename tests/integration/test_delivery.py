@@ -356,6 +356,22 @@ async def test_what_is_under_way_at_a_stop_ends_and_is_recorded_and_nothing_new_
         assert bench.queue.states() == {fresh.id: "delivered", claimed.id: "delivered", later.id: "pending"}
 
 
+async def test_a_stop_gives_back_at_once_what_waits_for_a_slot() -> None:
+    gate = kit.Gate()
+    async with kit.receiving(gate) as receiver, a_worker(drain_timeout=60) as bench:
+        jobs = _jobs(FRESH + 2, an_endpoint(receiver.url))
+        for job in jobs:
+            bench.queue.add(job, is_leased=True)
+        bench.start()
+        bench.worker.submit(jobs)
+        await receiver.until(lambda r: len(r.requests) == FRESH)
+        bench.stop.set()
+        await bench.queue.until(lambda queue: [*queue.states().values()].count("pending") == 2)
+        gate.is_open.set()
+        await bench.stopped()
+        assert [*bench.queue.states().values()].count("delivered") == len(receiver.requests) == FRESH
+
+
 async def test_what_does_not_end_within_the_drain_is_given_back() -> None:
     async with kit.receiving(kit.hangs) as receiver, a_worker(drain_timeout=0.05) as bench:
         jobs = _jobs(IN_HAND, an_endpoint(receiver.url))

@@ -201,6 +201,45 @@ async def test_a_large_partition_is_left_as_it_is_and_those_to_come_get_the_new_
         assert await pool.fetchval(IS_WHOLE) is True
 
 
+#: What those who deliver and those who record hold while they wait for the other.
+WRITERS = {"intake": ("messages", "queue"), "a claim": ("queue", "messages")}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+async def test_whoever_is_at_work_is_waited_for_and_not_sent_away(writer: str, empty: str) -> None:
+    await asyncio.to_thread(command.upgrade, runner._config(empty), "0014")
+    first, second = WRITERS[writer]
+    async with asyncio.timeout(60):
+        connection = await asyncpg.connect(empty)
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(f"LOCK TABLE {first} IN ROW EXCLUSIVE MODE")
+        migrating = asyncio.create_task(_migrate(empty))
+
+        async def waits() -> bool:
+            return bool(await connection.fetchval("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"))
+
+        await process.until(waits, "the migration waits for a table")
+        await connection.execute(f"LOCK TABLE {second} IN ROW EXCLUSIVE MODE")
+        await transaction.commit()
+        await connection.close()
+        assert (await migrating)[1] == runner.head()
+
+
+async def test_who_never_lets_go_is_named(empty: str) -> None:
+    [migration] = [each.module for each in SCRIPTS.walk_revisions() if each.revision == "0015"]
+    assert "1..240" in migration.LOCK
+    await asyncio.to_thread(command.upgrade, runner._config(empty), "0014")
+    connection = await asyncpg.connect(empty)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE inbox IN ACCESS SHARE MODE")
+        other = await asyncpg.connect(empty)
+        with pytest.raises(asyncpg.RaiseError, match="somebody holds a long transaction"):
+            await other.execute(migration.LOCK.replace("1..240", "1..2"))
+        await other.close()
+    await connection.close()
+
+
 async def test_running_again_changes_nothing(dsn: str, connection: Connection) -> None:
     await connection.execute("INSERT INTO inbox (period, source, event_id) VALUES (0, '/test', 'e1')")
     before = (await _schema(dsn), await _ask(dsn, "SELECT version_num, xmin::text FROM alembic_version"))

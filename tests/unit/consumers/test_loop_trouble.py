@@ -33,10 +33,12 @@ async def test_dead_letters_that_cannot_be_written_are_trouble_until_they_can(mo
     clock = FakeClock()
     broker = FakeBroker({EVENTS: 1, DEAD: 1})
     broker.failing_sends = math.inf
-    consumer, heard = broker.consumer(EVENTS), []
+    consumer, heard, waiting = broker.consumer(EVENTS), [], []
+    registry = CollectorRegistry()
     rewind = consumer.rewind
 
     def rewound(offsets: Mapping[Partition, int]) -> None:
+        waiting.append(registry.get_sample_value("heliograph_kafka_lag_records", {"topic": EVENTS, "partition": "0"}))
         clock.advance(UNREADY / 2)  # as long as a try takes
         heard.append(reading.trouble())
         rewind(offsets)
@@ -54,7 +56,7 @@ async def test_dead_letters_that_cannot_be_written_are_trouble_until_they_can(mo
         handlers=[],
         dead_letters=DeadLetters(broker.producer(), DEAD),
         limit=DeadLetterLimit(FakeClock(), share=1, window=60, minimum=20),
-        metrics=ConsumerMetrics(CollectorRegistry()),
+        metrics=ConsumerMetrics(registry),
         appetite=appetite,
         clock=clock,
     )
@@ -62,6 +64,7 @@ async def test_dead_letters_that_cannot_be_written_are_trouble_until_they_can(mo
     stop = asyncio.Event()
     running = asyncio.create_task(reading.run(stop))
     await broker.until(lambda: broker.seen["send failed"] == 4)
+    assert waiting[:3] == [1, 1, 1]  # though it has been read
     assert heard[:3] == ["", "dead has no leader", "dead has no leader"]
     broker.failing_sends = 0
     await broker.until(lambda: broker.is_drained(EVENTS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -84,6 +85,28 @@ async def test_an_intake_that_halted_says_so_until_the_process_is_started_again(
     why = "8 of 8 records could not be handled"
     found = (await health.report()).findings[f"{name}:halted"]
     assert (found.status, found.output) == (expected, why)
+
+
+async def test_of_what_has_halted_only_the_halt_is_told() -> None:
+    health = Health()
+    readiness.watch_consumer(health, "intake", Consumer(None, "silent"), Loop("no leader"), has_halted=lambda: "why")
+    assert {found.status for found in (await health.report()).findings.values()} == {"pass"}
+
+
+async def test_a_report_under_way_when_the_service_begins_to_stop_says_what_it_looked_at() -> None:
+    health, begun, go_on = Health(), asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        begun.set()
+        await go_on.wait()
+
+    health.add("signer:responseTime", slow)
+    asked = asyncio.create_task(health.report())
+    await begun.wait()
+    readiness.stopping(health)
+    go_on.set()
+    assert set((await asked).findings) == {"signer:responseTime"}
+    assert set((await health.report()).findings) == {"signer:responseTime", "service:stopping"}
 
 
 async def test_partitions_are_counted_and_reasons_given() -> None:

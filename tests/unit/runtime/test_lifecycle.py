@@ -139,6 +139,18 @@ async def test_a_signal_says_stop_and_the_next_one_is_the_system_s_again(number:
     signal.signal(number, before)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_what_a_parent_passes_on_changes_nothing_once_it_was_told(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with stop_on_signals(is_told_once=True) as stop:
+        for _ in range(2):
+            os.kill(os.getpid(), number)
+            async with asyncio.timeout(5):
+                await stop.wait()
+        assert signal.getsignal(number) not in {signal.SIG_DFL, signal.default_int_handler}
+    signal.signal(number, before)
+
+
 def test_the_exit_codes_are_the_contracts() -> None:
     assert (lifecycle.EXIT_DONE, lifecycle.EXIT_FAILED, lifecycle.EXIT_USAGE) == (0, 1, 2)
 
