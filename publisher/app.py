@@ -328,16 +328,9 @@ class Service:
         self._hear = partial(telemetry.run, heard.loop, self._hear_no_more)
         for each in self._consumers:
             await broker.start_patiently(each, self._settings)
-        readiness.watch_halt(self._health, "intake", lambda: self._halted)
-        readiness.watch_halt(self._health, "telemetry", lambda: self._deaf, otherwise=Status.WARN)
-        readiness.watch_consumer(self._health, "intake", opened.consumer, opened.loop, has_halted=lambda: self._halted)
-        readiness.watch_consumer(
-            self._health,
-            "telemetry",
-            heard.consumer,
-            heard.loop,
-            has_halted=lambda: self._deaf,
-            otherwise=Status.WARN,
+        readiness.watch_intake(self._health, "intake", opened.consumer, opened.loop, lambda: self._halted)
+        readiness.watch_intake(
+            self._health, "telemetry", heard.consumer, heard.loop, lambda: self._deaf, otherwise=Status.WARN
         )
 
     def _hear_no_more(self, why: str) -> None:

@@ -121,6 +121,20 @@ def stopping(health: Health) -> None:
     health.add("service:stopping", refuse)
 
 
+def watch_intake(
+    health: Health,
+    name: str,
+    consumer: Consumer,
+    loop: Loop,
+    why_halted: Callable[[], str],
+    *,
+    otherwise: Status = Status.FAIL,
+) -> None:
+    """Add all checks of an intake; `why_halted` is empty while it has not halted on bad records."""
+    watch_halt(health, name, why_halted, otherwise=otherwise)
+    watch_consumer(health, name, consumer, loop, has_halted=why_halted, otherwise=otherwise)
+
+
 def watch_consumer(
     health: Health,
     name: str,
