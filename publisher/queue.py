@@ -38,8 +38,10 @@ ROUNDS = 10
 #: Deliveries of endpoints that are gone, cancelled in one transaction.
 CANCELLED_AT_ONCE = 1000
 #: For a transaction whose statements find rows of the queue (queue.sql says why): no plan of an emptier time, and none
-#: that reads a table from end to end.
-LOOK_UP = "SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_custom_plan"
+#: that reads a table from end to end, or all that an endpoint has waiting before it takes the first.
+LOOK_UP = """
+SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL plan_cache_mode = force_custom_plan
+"""
 
 
 class Message(NamedTuple):

@@ -1,7 +1,6 @@
 """Tables can be spread by account: each is small, or its keys and every statement on it begin with the account.
 
-What the statements on the large tables read is asked of PostgreSQL itself, with the keys of the previous release gone:
-whatever is found then is found by account.
+What the statements on the large tables read is asked of PostgreSQL itself.
 """
 
 from __future__ import annotations
@@ -58,12 +57,6 @@ BY_ACCOUNT = {
 LATER = {"inbox": "its key can only change once no process of a release that leaves the account out writes to it"}
 #: Indexes that do not begin with the account, and why they are there.
 OTHERWISE = {
-    "attempts_pkey": "of the previous release",
-    "deliveries_pkey": "of the previous release",
-    "deliveries_undelivered": "of the previous release",
-    "messages_pkey": "of the previous release",
-    "queue_by_id": "of the previous release",
-    "queue_by_turn": "of the previous release",
     "inbox_pkey": "as its table",
     "endpoints_id_key": "an endpoint is looked up by its id alone while claiming and by the operator",
     "idempotency_keys_old": "forgotten by age, on each part by itself",
@@ -153,13 +146,6 @@ WHOLE = {
     "quota COUNT": "counts every account's",
     "gauges QUEUE": "counts all, for metrics",
 }
-#: What the second step of docs/adr/0022-keys-for-distribution.md does.
-SECOND_STEP = """
-ALTER TABLE messages DROP CONSTRAINT messages_pkey;
-ALTER TABLE deliveries DROP CONSTRAINT deliveries_pkey;
-ALTER TABLE attempts DROP CONSTRAINT attempts_pkey;
-DROP INDEX deliveries_undelivered, queue_by_id, queue_by_turn;
-"""
 #: A plan for any arguments; without pruning, or there would be nothing left of it for those that it is shown with.
 PLAN_BY_INDEX = """
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
@@ -221,8 +207,7 @@ def test_statements_on_the_large_tables_stand_in_known_places() -> None:
     assert found == OWNERS
 
 
-async def test_with_the_old_keys_gone_every_statement_finds_its_rows_by_account(connection: Connection) -> None:
-    await connection.execute(SECOND_STEP)
+async def test_every_statement_finds_its_rows_by_account(connection: Connection) -> None:
     await connection.execute(PLAN_BY_INDEX)
     reads = {name: await _reads(connection, statement) for name, statement in _statements().items()}
     assert [name for name, found in reads.items() if not found] == ["queue enqueue_public"]  # it only inserts

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 from alembic import command
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 
 from migrations import runner
 from publisher.delivery.outcome import Result
@@ -186,7 +186,7 @@ async def test_a_large_partition_is_left_as_it_is_and_those_to_come_get_the_new_
         await pool.execute(LARGE)
         await pool.execute("INSERT INTO queue (account_id, id, endpoint_id, message_id, type, state, due_at)"
                            " VALUES ('acct_1', 'dlv_1', 'we_1', 'msg_1', 't', 'pending', now())")  # fmt: skip
-        await _migrate(empty)
+        await asyncio.to_thread(command.upgrade, runner._config(empty), "0015")
         [(large,)] = await pool.fetch(WITHOUT_KEY)
         assert await pool.fetchval(f"SELECT count(*) FROM {large}") == 10_000  # noqa: S608 - of the catalogue
         assert await pool.fetchval("SELECT state FROM delivery_log") == "pending"
@@ -196,18 +196,25 @@ async def test_a_large_partition_is_left_as_it_is_and_those_to_come_get_the_new_
         assert await pool.fetchval("SELECT to_regclass($1) IS NOT NULL", newest)
         assert [row[0] for row in await pool.fetch(WITHOUT_KEY)] == [large]
         assert await pool.fetchval(IS_WHOLE) is False
-        await pool.execute(f"CREATE UNIQUE INDEX CONCURRENTLY by_hand ON {large} (account_id, id)")
-        await pool.execute("ALTER INDEX messages_by_account ATTACH PARTITION by_hand")
+        with pytest.raises(Exception, match=f"the partition {large} has no key by account yet") as refused:
+            await _migrate(empty)
+        hint = re.search(r"(CREATE UNIQUE INDEX .*?;) (ALTER INDEX .*?;) and migrate again", str(refused.value))
+        assert hint is not None
+        for statement in hint.groups():
+            await pool.execute(statement)
         assert await pool.fetchval(IS_WHOLE) is True
+        assert await _migrate(empty) == ("0015", runner.head())
 
 
+LOCKING = [each for each in SCRIPTS.walk_revisions() if hasattr(each.module, "LOCK")]
 #: What those who deliver and those who record hold while they wait for the other.
 WRITERS = {"intake": ("messages", "queue"), "a claim": ("queue", "messages")}
 
 
+@pytest.mark.parametrize("script", LOCKING, ids=lambda script: script.revision)
 @pytest.mark.parametrize("writer", WRITERS)
-async def test_whoever_is_at_work_is_waited_for_and_not_sent_away(writer: str, empty: str) -> None:
-    await asyncio.to_thread(command.upgrade, runner._config(empty), "0014")
+async def test_whoever_is_at_work_is_waited_for_and_not_sent_away(writer: str, script: Script, empty: str) -> None:
+    await asyncio.to_thread(command.upgrade, runner._config(empty), str(script.down_revision))
     first, second = WRITERS[writer]
     async with asyncio.timeout(60):
         connection = await asyncpg.connect(empty)
@@ -226,16 +233,17 @@ async def test_whoever_is_at_work_is_waited_for_and_not_sent_away(writer: str, e
         assert (await migrating)[1] == runner.head()
 
 
-async def test_who_never_lets_go_is_named(empty: str) -> None:
-    [migration] = [each.module for each in SCRIPTS.walk_revisions() if each.revision == "0015"]
-    assert "1..240" in migration.LOCK
-    await asyncio.to_thread(command.upgrade, runner._config(empty), "0014")
+@pytest.mark.parametrize("script", LOCKING, ids=lambda script: script.revision)
+async def test_who_never_lets_go_is_named(script: Script, empty: str) -> None:
+    lock: str = script.module.LOCK
+    assert "1..240" in lock
+    await asyncio.to_thread(command.upgrade, runner._config(empty), str(script.down_revision))
     connection = await asyncpg.connect(empty)
     async with connection.transaction():
-        await connection.execute("LOCK TABLE inbox IN ACCESS SHARE MODE")
+        await connection.execute("LOCK TABLE attempts IN ACCESS SHARE MODE")
         other = await asyncpg.connect(empty)
         with pytest.raises(asyncpg.RaiseError, match="somebody holds a long transaction"):
-            await other.execute(migration.LOCK.replace("1..240", "1..2"))
+            await other.execute(lock.replace("1..240", "1..2"))
         await other.close()
     await connection.close()
 
