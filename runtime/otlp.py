@@ -1,4 +1,4 @@
-"""Spans as OTLP says them, at a fifth of the SDK's price: what encodes holds the interpreter that delivers.
+"""Spans as OTLP says them, at a third of the SDK's price: what encodes holds the interpreter that delivers.
 
 The messages are OpenTelemetry's own (`opentelemetry-proto`), and the way to the collector is the SDK's exporter:
 headers, certificates, compression, repetitions. Ours is only what makes a message of a span as `telemetry.Tracing` has
